@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The typer application: what is common to all verbs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dissector.cli import PROGRAM, version
+from dissector.cli.read import read
+
+app = typer.Typer(
+    name=PROGRAM,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command()(read)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001
+    if wanted:
+        typer.echo(f"{PROGRAM} {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def xendissect(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """See inside a Xen live migration.
+
+    Reads captures of xl migrate, Remus and COLO (or save images) and shows every record of both directions, from the
+    xl and libxl envelope down to each field of each libxc record.
+
+    \b
+    Examples:
+      xendissect read migration.pcap             one line per record, a summary at the end
+      xendissect read -v migration.pcap          every field and its meaning
+      xendissect read --json migration.pcap.gz   one JSON object per event
+      tcpdump -i xenbr0 -w - port 8002 | xendissect read -
+
+    'xendissect read --help' lists the options and filters.
+    """

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Names of display-filter fields, made from the definitions: what each one is and how to get it out of a record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from dissector import spec
+from dissector.spec.libxc import PAGE_TYPE, PFN_MASK
+from dissector.spec.model import Array, Bytes, Element, Enum, Field, Flags, PfnList, StringPairs
+from dissector.wire import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from dissector.spec.model import Record as Definition
+    from dissector.wire.events import Record
+
+PREFIX: Final = "xenmig."
+
+Kind: TypeAlias = Literal["number", "text", "bytes", "bool", "time", "presence"]
+Values: TypeAlias = "Callable[[Record], Sequence[Any]]"
+
+EXTRA_FIELDS: Final[Mapping[tuple[str, str], Mapping[str, Kind]]] = {
+    ("libxc", "CHECKPOINT_DIRTY_PFN_LIST"): {"header_size": "number", "stray": "text"},
+}
+"""What records carry besides their body (``Record.extra``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterField:
+    """Something a filter can ask about."""
+
+    name: str
+    kind: Kind
+    values: Values
+    """The values in a record; empty when the record has no such field."""
+    names: Mapping[str, int | str] | None = None
+    """Words that may stand for a value, in lower case."""
+    closed: bool = False
+    """No other value than `names` makes sense."""
+
+
+class UnknownFieldError(ValueError):
+    """No field has this name."""
+
+    def __init__(self, name: str, suggestions: Sequence[str]) -> None:
+        super().__init__(f"unknown field {name!r}")
+        self.suggestions = suggestions
+
+
+def find(name: str) -> FilterField:
+    """Return the field called `name`, in any case, with or without ``xenmig.``.
+
+    Raises:
+        UnknownFieldError: there is none.
+    """
+    wanted = name.lower().removeprefix(PREFIX)
+    known = fields()
+    if wanted in known:
+        return known[wanted]
+    import difflib
+
+    raise UnknownFieldError(name, difflib.get_close_matches(wanted, known, n=3))
+
+
+@cache
+def fields() -> Mapping[str, FilterField]:
+    """Return all fields by name, without ``xenmig.``.
+
+    A field of a record also goes by a short name without its layer, such as ``page_data.count``; it then stands for
+    that field in every layer that has it.
+    """
+    found = {field.name: field for field in _common()}
+    short: dict[str, list[tuple[Definition, FilterField]]] = {}
+    for definition in spec.ALL_RECORDS:
+        base = definition.name.lower()
+        for field in _record_fields(definition):
+            full = f"{definition.layer}.{base}.{field.name}".removesuffix(".")
+            guarded = FilterField(full, field.kind, _only([(definition, field)]), field.names, field.closed)
+            found[full] = guarded
+            short.setdefault(f"{base}.{field.name}".removesuffix("."), []).append((definition, field))
+    for name, owners in short.items():
+        first = owners[0][1]
+        if name not in found and all(field.kind == first.kind for _, field in owners):
+            words = {word: value for _, field in owners for word, value in (field.names or {}).items()}
+            found[name] = FilterField(name, first.kind, _only(owners), words or None, first.closed)
+    return found
+
+
+def _only(owners: Sequence[tuple[Definition, FilterField]]) -> Values:
+    """Ask only records of the right type, so that no other body is decoded."""
+    getters = {(definition.layer, definition.name): field.values for definition, field in owners}
+
+    def values(record: Record) -> Sequence[Any]:
+        get = getters.get((record.layer, record.type))
+        return () if get is None else get(record)
+
+    return values
+
+
+# -- fields that every record has ------------------------------------------------------------------------------------
+
+
+def _common() -> Iterator[FilterField]:
+    def words(*texts: str) -> Mapping[str, str]:
+        return {text.lower(): text for text in texts}
+
+    def attribute(name: str) -> Values:
+        def values(record: Record) -> Sequence[Any]:
+            value = getattr(record, name)
+            return () if value is None else (value,)
+
+        return values
+
+    yield FilterField("direction", "text", attribute("direction"), words("forward", "reverse"), closed=True)
+    yield FilterField("layer", "text", attribute("layer"), words("xl", "libxl", "libxc"), closed=True)
+    types = words(*(record.name for record in spec.ALL_RECORDS), "UNKNOWN")
+    yield FilterField("type", "text", attribute("type"), types, closed=True)
+    for name in ("flow", "type_id", "offset", "size", "body_length"):
+        yield FilterField(name, "number", attribute(name))
+    for name, source in (("frame", "first_frame"), ("first_frame", "first_frame"), ("last_frame", "last_frame")):
+        yield FilterField(name, "number", attribute(source))
+    for name in ("time", "time_end"):
+        yield FilterField(name, "time", attribute(name))
+    yield FilterField("complete", "bool", attribute("complete"))
+    yield FilterField("lost", "number", lambda record: (sum(n for _, n in record.lost),) if not record.complete else ())
+    for layer in ("xl", "libxl", "libxc"):
+        yield FilterField(layer, "presence", _of_layer(layer))
+
+
+def _of_layer(layer: str) -> Values:
+    return lambda record: (True,) if record.layer == layer else ()
+
+
+# -- fields of one record type ---------------------------------------------------------------------------------------
+
+
+def _record_fields(definition: Definition) -> Iterator[FilterField]:
+    yield FilterField("", "presence", lambda _: (True,))
+    for element in definition.body:
+        yield from _element_fields(element)
+    for name, kind in EXTRA_FIELDS.get((definition.layer, definition.name), {}).items():
+        yield FilterField(name, kind, _extra(name))
+
+
+def _element_fields(element: Element) -> Iterator[FilterField]:
+    name = element.name
+    match element:
+        case Field():
+            yield from _field(element, name, lambda record: _nodes(record, name))
+        case Bytes():
+            yield from _bytes(element, name, lambda record: _nodes(record, name))
+        case PfnList():
+            yield FilterField(name, "number", lambda record: _pfns(record, name))
+            for derived in ("first_pfn", "last_pfn"):
+                yield FilterField(derived, "number", _decoded(derived))
+            if element.count is None:
+                yield FilterField("count", "number", _decoded("count"))
+            if element.typed:
+                yield from _typed()
+        case Array():
+            yield FilterField(name, "presence", lambda record: _nodes(record, name))
+            for inner in element.items:
+                path, nodes = f"{name}.{inner.name}", _inner(name, inner.name)
+                yield from _field(inner, path, nodes) if isinstance(inner, Field) else _bytes(inner, path, nodes)
+        case StringPairs():
+            yield FilterField(name, "text", lambda record: _pairs(record, name))
+
+
+def _field(field: Field, name: str, nodes: Callable[[Record], Sequence[codec.Node]]) -> Iterator[FilterField]:
+    yield FilterField(name, "number", lambda record: [node.value for node in nodes(record)], _words(field))
+    names = field.names
+    if names is not None:
+        yield FilterField(
+            f"{name}_name", "text", lambda record: [codec.name_of(names, node.value) for node in nodes(record)]
+        )
+
+
+def _bytes(element: Bytes, name: str, nodes: Callable[[Record], Sequence[codec.Node]]) -> Iterator[FilterField]:
+    if element.text:
+        yield FilterField(
+            name, "text", lambda record: [node.value.rstrip(b"\0").decode("utf-8", "replace") for node in nodes(record)]
+        )
+    else:
+        yield FilterField(name, "bytes", lambda record: [node.value for node in nodes(record)])
+        yield FilterField(f"{name}_length", "number", lambda record: [node.size for node in nodes(record)])
+
+
+def _typed() -> Iterator[FilterField]:
+    yield FilterField("data_pages", "number", _decoded("data_pages"))
+    words = {name.lower(): name for name in PAGE_TYPE.values.values()}
+    yield FilterField("types", "text", lambda record: list(record.fields.get("types", ())), words)
+    for word, name in words.items():
+        yield FilterField(f"types.{word}", "number", _entries_of_type(name))
+
+
+def _entries_of_type(name: str) -> Values:
+    def values(record: Record) -> Sequence[int]:
+        types = record.fields.get("types", {})
+        return (types[name],) if name in types else ()
+
+    return values
+
+
+def _words(field: Field) -> Mapping[str, int] | None:
+    """Return the names of a field's values, as written and as one word: ``x86 HVM`` and ``x86_hvm``."""
+    match field.names:
+        case Enum():
+            pairs = [(text, value) for value, text in field.names.values.items()]
+        case Flags():
+            pairs = [(text, 1 << bit) for bit, text in field.names.bits.items()]
+        case None:
+            return None
+    words = {text.lower(): value for text, value in pairs}
+    return words | {text.replace(" ", "_"): value for text, value in words.items()}
+
+
+def _nodes(record: Record, name: str) -> Sequence[codec.Node]:
+    for node in codec.walk(record.definition, record.body, record.order):
+        if node.element.name == name:
+            return (node,)
+    return ()
+
+
+def _inner(array: str, name: str) -> Callable[[Record], Sequence[codec.Node]]:
+    def nodes(record: Record) -> Sequence[codec.Node]:
+        return [
+            inner
+            for node in _nodes(record, array)
+            for item in node.value
+            for inner in item
+            if inner.element.name == name
+        ]
+
+    return nodes
+
+
+def _pfns(record: Record, name: str) -> Sequence[int]:
+    for node in _nodes(record, name):
+        entries = codec.entries(node.value, record.order)
+        if isinstance(node.element, PfnList) and node.element.typed:
+            return [entry & PFN_MASK for entry in entries]
+        return entries
+    return ()
+
+
+def _pairs(record: Record, name: str) -> Sequence[str]:
+    return [text.decode("utf-8", "replace") for node in _nodes(record, name) for pair in node.value for text in pair]
+
+
+def _decoded(name: str) -> Values:
+    def values(record: Record) -> Sequence[Any]:
+        fields = record.fields
+        return (fields[name],) if name in fields else ()
+
+    return values
+
+
+def _extra(name: str) -> Values:
+    return lambda record: (record.extra[name],) if name in record.extra else ()

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Files in, events out: ties the sources to the engine."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dissector.sources import CaptureError, CaptureFile, Chunk, StreamFile, open_capture, runs
+from dissector.wire.engine import Engine
+from dissector.wire.forward import Kernel
+from dissector.wire.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dissector.wire.events import Event
+
+
+class Reader:
+    """Reads captures (pcap, pcapng, compressed or not, ``-`` for standard input) or one bare byte stream.
+
+    Several captures are read in one go, in time order: a connection may go on from one file to the next.
+
+    Args:
+        paths: file names.
+        as_format: ``pcap``, ``pcapng``, ``xl``, ``libxl`` or ``libxc`` to force what the input is taken for.
+        limits: bounds on memory.
+
+    Raises:
+        CaptureError: a file is missing, empty, or not what we read; with one line that says so.
+    """
+
+    def __init__(
+        self, paths: Sequence[str | os.PathLike[str]], *, as_format: str | None = None, limits: Limits | None = None
+    ) -> None:
+        self.limits = limits or Limits()
+        self.bytes_read = 0
+        """Bytes of the input passed so far (after decompression)."""
+        self.bytes_total: int | None = _total_size(paths)
+        """Size of the input on disk; None when unknown (a pipe, or compressed files)."""
+        self._files = [open_capture(os.fspath(path), as_format=as_format) for path in paths]
+        streams = [file for file in self._files if isinstance(file, StreamFile)]
+        if streams and len(self._files) > 1:
+            raise CaptureError(streams[0].path, "is a bare stream; bare streams are read one at a time")
+        if not self._files:
+            raise CaptureError("", "no input")
+        self._engine = Engine(self.limits)
+
+    def events(self) -> Iterator[Event]:
+        """Yield all events of the input.
+
+        Raises:
+            CaptureError: the input breaks in a way that ends reading; everything before was yielded.
+        """
+        first = self._files[0]
+        if isinstance(first, StreamFile):
+            yield from self._stream(first)
+        else:
+            yield from self._captures([file for file in self._files if isinstance(file, CaptureFile)])
+
+    def close(self) -> None:
+        """Close all files."""
+        for file in self._files:
+            file.close()
+
+    def _captures(self, files: list[CaptureFile]) -> Iterator[Event]:
+        engine = self._engine
+        kernel = Kernel()
+        number = 0
+        damage: CaptureError | None = None
+        try:
+            for run in runs(files):
+                if isinstance(run, Chunk):
+                    before = run.start
+                    for number, events in _walk(run, engine, kernel, number):
+                        yield from events
+                    self.bytes_read += run.consumed - before
+                else:
+                    number += 1
+                    self.bytes_read += len(run.data) + 16
+                    yield from engine.packet(number, run.time, run.linktype, run.data, run.wire_length)
+        except CaptureError as error:
+            damage = error
+        for file in files:
+            if file.truncated:
+                yield from engine.capture_cut(f"{file.name}: {file.truncated}")
+        yield from engine.finish()
+        if damage is not None:
+            raise damage
+
+    def _stream(self, file: StreamFile) -> Iterator[Event]:
+        stream = self._engine.open_stream(file.entry)
+        for view in file.chunks():
+            yield from stream.data(view)
+            self.bytes_read = file.position
+            if stream.skip > 1:
+                passed = file.skip(stream.skip - 1)
+                if passed:
+                    stream.passed(passed)
+                    self.bytes_read = file.position
+        if file.truncated:
+            yield from self._engine.capture_cut(f"{file.name}: {file.truncated}")
+        yield from stream.finish()
+
+
+def _walk(chunk: Chunk, engine: Engine, kernel: Kernel, number: int) -> Iterator[tuple[int, list[Event]]]:
+    """Yield (number of the last frame, its events) through one chunk."""
+    form = chunk.format
+    buffer, position, end = chunk.buffer, chunk.start, chunk.end
+    fast = engine.fast
+    first = number
+    while position < end:
+        linktype = form.linktype
+        if linktype is not None:
+            position, passed = kernel.forward(buffer, position, end, form.shape, linktype, fast)
+            number += passed
+        try:
+            behind, packet = form.packet(buffer, position, end)
+        except CaptureError as error:
+            chunk.abandon(str(error))
+            break
+        if packet is None:
+            if behind == position:
+                break
+            position = behind
+            continue
+        position = behind
+        number += 1
+        chunk.consumed = position
+        chunk.packets = number - first
+        events = engine.packet(number, packet.time, packet.linktype, packet.data, packet.wire_length)
+        if events:
+            yield number, events
+    chunk.consumed = position
+    chunk.packets = number - first
+    engine.frames = number
+    yield number, []
+
+
+def _total_size(paths: Sequence[str | os.PathLike[str]]) -> int | None:
+    total = 0
+    for path in paths:
+        name = os.fspath(path)
+        if name == "-" or name.endswith((".gz", ".zst")):
+            return None
+        try:
+            status = Path(name).stat()
+        except OSError:
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        total += status.st_size
+    return total
+
+
+def read_events(
+    *paths: str | os.PathLike[str], as_format: str | None = None, limits: Limits | None = None
+) -> Iterator[Event]:
+    """Yield every event of the captures at `paths`; see :class:`Reader` for arguments and errors."""
+    reader = Reader(paths, as_format=as_format, limits=limits)
+    try:
+        yield from reader.events()
+    finally:
+        reader.close()

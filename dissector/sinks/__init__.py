@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where events go: lines of text, a tree, JSON lines, a summary.
+
+A sink writes to a text stream that belongs to its caller.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from dissector.wire.events import Event
+
+
+class Sink(Protocol):
+    """Takes the events of one input in order; `close` once, after the last."""
+
+    def write(self, event: Event) -> None:
+        """Take one event."""
+
+    def close(self) -> None:
+        """Write what was held back. The stream stays open: it belongs to the caller."""

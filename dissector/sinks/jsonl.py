@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One JSON object per event and line: the published contract, docs/json.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+import msgspec.json
+
+from dissector.sinks.clock import rfc3339
+from dissector.sinks.loss import lost_pfns
+from dissector.wire.events import Event, Finding, Flow, Gap, Record, Resync, Summary, Total
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMA: Final = 1
+"""Raised when a consumer of the old form would misread the new one; new keys alone do not raise it."""
+
+
+def record_object(record: Record, *, pfns: bool = False) -> dict[str, Any]:
+    """Return the JSON object of a record."""
+    shown: dict[str, Any] = {
+        "event": "record",
+        "flow": record.flow,
+        "direction": record.direction,
+        "layer": record.layer,
+        "type": record.type,
+    }
+    if record.type_id is not None:
+        shown["type_id"] = record.type_id
+    shown["offset"] = record.offset
+    shown["size"] = record.size
+    if record.type_id is not None:
+        shown["body_length"] = record.body_length
+    shown["time"] = rfc3339(record.time)
+    shown["time_end"] = rfc3339(record.time_end)
+    shown["first_frame"] = record.first_frame or None
+    shown["last_frame"] = record.last_frame or None
+    shown["complete"] = record.complete
+    if not record.complete:
+        shown["lost"] = record.lost
+        pages = lost_pfns(record)
+        if pages:
+            shown["lost_pfns"] = pages
+    shown["fields"] = record.decode(pfns=pfns)
+    return shown
+
+
+def _endpoint(end: tuple[str, int]) -> dict[str, Any] | None:
+    return {"address": end[0], "port": end[1]} if end[0] else None
+
+
+def _flow(flow: Flow) -> dict[str, Any]:
+    return {
+        "event": "flow",
+        "flow": flow.flow,
+        "phase": flow.phase,
+        "sender": _endpoint(flow.sender),
+        "receiver": _endpoint(flow.receiver),
+        "start": flow.start,
+        "entry": flow.entry,
+        "mode": flow.mode,
+        "time": rfc3339(flow.time),
+        "frame": flow.frame or None,
+        "end": flow.end,
+    }
+
+
+def _gap(gap: Gap) -> dict[str, Any]:
+    return {
+        "event": "gap",
+        "flow": gap.flow,
+        "direction": gap.direction,
+        "offset": gap.offset,
+        "length": gap.length,
+        "reason": gap.reason,
+        "time": rfc3339(gap.time),
+        "frame": gap.frame or None,
+    }
+
+
+def _resync(resync: Resync) -> dict[str, Any]:
+    return {
+        "event": "resync",
+        "flow": resync.flow,
+        "direction": resync.direction,
+        "offset": resync.offset,
+        "skipped": resync.skipped,
+        "found": resync.found or None,
+        "time": rfc3339(resync.time),
+        "frame": resync.frame or None,
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "event": "finding",
+        "id": finding.id,
+        "rule": finding.rule.number,
+        "severity": finding.severity,
+        "text": finding.text,
+        "section": finding.rule.section or None,
+        "flow": finding.flow,
+        "direction": finding.direction,
+        "offset": finding.offset,
+        "time": rfc3339(finding.time),
+        "frames": [finding.frame] if finding.frame else [],
+    }
+
+
+def _summary(summary: Summary) -> dict[str, Any]:
+    return {
+        "event": "summary",
+        "scope": "flow",
+        "flow": summary.flow,
+        "mode": summary.mode,
+        "entry": summary.entry,
+        "guest": summary.guest or None,
+        "xen": summary.xen or None,
+        "version": summary.version,
+        "bytes": dict(summary.bytes),
+        "records": dict(summary.records),
+        "incomplete": summary.incomplete,
+        "passes": summary.passes,
+        "checkpoints": summary.checkpoints,
+        "pages": summary.pages,
+        "lost": dict(summary.lost),
+        "skipped": dict(summary.skipped),
+        "seconds": summary.seconds,
+        "findings": _counts(summary.findings),
+        "outcome": summary.outcome or None,
+    }
+
+
+def _total(total: Total) -> dict[str, Any]:
+    return {
+        "event": "summary",
+        "scope": "input",
+        "frames": total.frames,
+        "flows": total.flows,
+        "other_connections": total.other_connections,
+        "findings": _counts(total.findings),
+    }
+
+
+def _counts(findings: Mapping[str, int]) -> dict[str, int]:
+    return {severity: findings.get(severity, 0) for severity in ("error", "warn", "note")}
+
+
+def event_object(event: Event, *, pfns: bool = False) -> dict[str, Any]:
+    """Return the JSON object of an event, as plain Python values."""
+    match event:
+        case Record():
+            return record_object(event, pfns=pfns)
+        case Flow():
+            return _flow(event)
+        case Gap():
+            return _gap(event)
+        case Resync():
+            return _resync(event)
+        case Finding():
+            return _finding(event)
+        case Summary():
+            return _summary(event)
+        case Total():
+            return _total(event)
+
+
+class JsonSink:
+    """Writes JSON lines; the stream has to be UTF-8."""
+
+    def __init__(self, stream: TextIO, *, pfns: bool = False) -> None:
+        self._write = stream.write
+        self._encode = msgspec.json.Encoder().encode
+        self._pfns = pfns
+        self._first = True
+
+    def write(self, event: Event) -> None:
+        """Write one line."""
+        shown = event_object(event, pfns=self._pfns)
+        if self._first:
+            self._first = False
+            shown = {"schema": SCHEMA, **shown}
+        self._write(self._encode(shown).decode() + "\n")
+
+    def close(self) -> None:
+        """Nothing is held back."""

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One line per event in one grid: time, frame, flow, direction, layer, type, offset, size, facts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TextIO
+
+from dissector.sinks.clock import LineClock, TimeStyle
+from dissector.sinks.colour import Palette, printable
+from dissector.sinks.facts import facts
+from dissector.sinks.loss import loss_mark
+from dissector.sinks.pfns import record_runs, wrapped
+from dissector.wire.events import Finding, Flow, Gap, Record, Resync
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dissector.wire.events import Event
+
+LAYER_WIDTH: Final = 6
+PLACE_WIDTH: Final = 36
+"""Type and offset share one column: a long type name takes room from the blanks in front of the offset."""
+SIZE_WIDTH: Final = 9
+
+ARROWS: Final[Mapping[str, str]] = {"forward": "→", "reverse": "←"}
+ASCII_ARROWS: Final[Mapping[str, str]] = {"forward": ">", "reverse": "<"}
+
+GAP_TEXTS: Final[Mapping[str, str]] = {
+    "lost": "bytes missing: they are not in the capture",
+    "snaplen": "bytes missing: frames were cut by the snap length",
+    "limit": "bytes given up: a limit was reached",
+    "capture end": "bytes missing when the capture ended",
+}
+START_TEXTS: Final[Mapping[str, str]] = {
+    "syn": "from the start of the connection",
+    "mid-stream": "the capture begins in the middle",
+    "file": "a byte stream without packets",
+}
+ENTRY_TEXTS: Final[Mapping[str, str]] = {
+    "xl": "xl stream",
+    "libxl": "bare libxl stream",
+    "libxc": "bare libxc stream",
+    "legacy": "legacy stream",
+    "unknown": "unknown entry",
+}
+
+
+def endpoint(address: str, port: int) -> str:
+    """Write an address and port; empty for a byte stream that has none."""
+    if not address:
+        return ""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def utf8_stream(stream: TextIO) -> bool:
+    """Tell whether arrows and other non-ASCII characters can be written to `stream`."""
+    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "").replace("_", "") == "utf8"
+
+
+class TextSink:
+    """Writes events as lines; summaries are left to :class:`~dissector.sinks.summary.SummarySink`."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        palette: Palette,
+        *,
+        time: TimeStyle = "utc",
+        pfns: bool = False,
+        heading: bool = False,
+    ) -> None:
+        self._write = stream.write
+        self._paint = palette.paint
+        self._clock = LineClock(time)
+        self._pfns = pfns
+        self._wide = utf8_stream(stream)
+        self._arrows = {
+            name: palette.paint(name, arrow) for name, arrow in (ARROWS if self._wide else ASCII_ARROWS).items()
+        }
+        self._no_arrow = "·" if self._wide else "-"
+        self._heading = heading
+
+    def write(self, event: Event) -> None:
+        """Write one line, or none for an event that is no line."""
+        if self._heading:
+            self._heading = False
+            self._write(self._paint("dim", self._heading_line()) + "\n")
+        if isinstance(event, Record):
+            self._record(event)
+        elif isinstance(event, Finding):
+            text = self._encodable(printable(event.text))
+            marked = self._paint(event.severity, text)
+            self._line(event, event.severity, event.severity, "", event.offset, None, f"{marked} [{event.id}]")
+        elif isinstance(event, Gap):
+            self._line(event, "gap", "lost", event.reason, event.offset, event.length, GAP_TEXTS[event.reason])
+        elif isinstance(event, Resync):
+            found = f"goes on at {event.found}" if event.found else "no record head after it"
+            self._line(event, "resync", "warn", "", event.offset, event.skipped, f"framing lost; {found}")
+        elif isinstance(event, Flow):
+            self._flow(event)
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+    def _record(self, record: Record) -> None:
+        layer, name = record.layer, record.type
+        style = "checkpoint" if "CHECKPOINT" in name else "pages" if name == "PAGE_DATA" else layer
+        paint = self._paint
+        line = (
+            f"{self._head(record.time, record.first_frame, record.flow, record.direction)}"
+            f"{paint(layer, f'{layer:<{LAYER_WIDTH}}')} {paint(style, name)} "
+            f"{record.offset:>{max(1, PLACE_WIDTH - 1 - len(name))}} {record.size:>{SIZE_WIDTH}}"
+        )
+        said = self._encodable(facts(record))
+        if said:
+            line += f"  {said}"
+        if not record.complete:
+            line += f"  {paint('lost', loss_mark(record))}"
+        self._write(line + "\n")
+        if self._pfns:
+            for row in wrapped(record_runs(record), 100):
+                self._write(f"{'':26}{paint('dim', row)}\n")
+
+    def _head(self, time: int | None, frame: int, flow: int | None, direction: str | None) -> str:
+        clock = self._clock(time)
+        left = f"{self._paint('dim', clock)} " if clock else ""
+        arrow = self._arrows.get(direction or "", self._no_arrow)
+        return f"{left}{frame or '-':>7} #{'-' if flow is None else flow:<2} {arrow} "
+
+    def _line(
+        self,
+        event: Finding | Gap | Resync,
+        kind: str,
+        style: str,
+        name: str,
+        offset: int | None,
+        size: int | None,
+        text: str,
+    ) -> None:
+        place = f"{'' if offset is None else offset:>{PLACE_WIDTH - len(name)}}"
+        self._write(
+            f"{self._head(event.time, event.frame, event.flow, event.direction)}"
+            f"{self._paint(style, f'{kind:<{LAYER_WIDTH}} {name}')}{place} {'' if size is None else size:>{SIZE_WIDTH}}"
+            f"  {text}\n"
+        )
+
+    def _flow(self, flow: Flow) -> None:
+        if flow.phase == "begin":
+            sender, receiver = endpoint(*flow.sender), endpoint(*flow.receiver)
+            arrow = "→" if self._wide else ">"
+            said = [f"{sender} {arrow} {receiver}"] if sender or receiver else []
+            said += [ENTRY_TEXTS.get(flow.entry, flow.entry), START_TEXTS[flow.start]]
+        else:
+            said = [flow.end or "end", f"mode {flow.mode}"]
+        line = f"{'flow':<{LAYER_WIDTH}} {flow.phase:<5} {', '.join(said)}"
+        self._write(f"{self._head(flow.time, flow.frame, flow.flow, None)}{self._paint('flow', line)}\n")
+
+    def _encodable(self, text: str) -> str:
+        return text if self._wide else text.encode("ascii", "backslashreplace").decode("ascii")
+
+    def _heading_line(self) -> str:
+        clock = f"{'time':<{self._clock.width}} " if self._clock.width else ""
+        place = f"type{'offset':>{PLACE_WIDTH - 4}}"
+        return f"{clock}{'frame':>7} flow  {'layer':<{LAYER_WIDTH}} {place} {'size':>{SIZE_WIDTH}}  facts"

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where packets and stream bytes come from: capture files, save images, pipes."""
+
+from __future__ import annotations
+
+from dissector.sources.capture import CaptureFile, Chunk, StreamFile, open_capture
+from dissector.sources.formats import CaptureError, CaptureFormat, Packet, PcapFormat, PcapngFormat
+from dissector.sources.merge import runs
+
+__all__ = [
+    "CaptureError",
+    "CaptureFile",
+    "CaptureFormat",
+    "Chunk",
+    "Packet",
+    "PcapFormat",
+    "PcapngFormat",
+    "StreamFile",
+    "open_capture",
+    "runs",
+]

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Capture file bytes to packets: pcap and pcapng, without any IO.
+
+A format object holds what the headers seen so far say (byte order, clock, interfaces). The buffer is the caller's: it
+is read in place, packets are views into it. Positions are indexes into the buffer; `origin` turns them into file
+offsets for messages.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import struct
+from typing import Final, NamedTuple, Protocol
+
+MAX_RECORD: Final = 256 << 20
+"""No packet and no block is larger than this many bytes: a header that says so is damaged."""
+
+PCAP_MAGICS: Final = {
+    0xA1B2C3D4: ("pcap", 1000, 0),
+    0xA1B23C4D: ("pcap", 1, 0),
+    0xA1B2CD34: ("kuznetzov", 1000, 8),
+}
+"""Magic number -> shape, nanoseconds per time fraction, extra bytes in each record header."""
+
+
+class CaptureError(Exception):
+    """A capture cannot be read (any further); one clear line that names the file.
+
+    Attributes:
+        path: The file as the user named it; empty when bytes were parsed that came from no file.
+    """
+
+    def __init__(self, path: str, text: str) -> None:
+        super().__init__(f"{path}: {text}" if path else text)
+        self.path = path
+
+
+class Packet(NamedTuple):
+    """One captured packet.
+
+    Attributes:
+        time: Capture time in nanoseconds since 1970 UTC; 0 when the file gives none (pcapng simple packet blocks).
+        linktype: LINKTYPE_ number.
+        data: The captured bytes, a view that is valid as long as the buffer it was read from.
+        wire_length: Bytes the packet had on the wire.
+        interface: Number of the interface inside its pcapng section; 0 for pcap.
+    """
+
+    time: int
+    linktype: int
+    data: memoryview
+    wire_length: int
+    interface: int
+
+
+class CaptureFormat(Protocol):
+    """What a reader needs to know of a capture file format."""
+
+    shape: str
+    """How record headers lie in the buffer, for the fast-forward kernel: "pcap<", "pcap>", "pcapng<", "pcapng>", or
+    "kuznetzov<", "kuznetzov>": pcap with 24-byte record headers. It may change at every pcapng section, that is with
+    every call of `packet`."""
+
+    linktype: int | None
+    """The link type of all packets (FCS bits masked off). None: a pcapng section with several link types, or with no
+    interface so far."""
+
+    path: str
+    """The file, for messages."""
+
+    origin: int
+    """File offset of buffer[0], for messages; kept up to date by who fills the buffer."""
+
+    def header(self, buffer: memoryview) -> int | None:
+        """Read the file header at the start of the file.
+
+        Returns:
+            Bytes used by it; None: more bytes are needed.
+
+        Raises:
+            CaptureError: This is not the header of such a file.
+        """
+
+    def packet(self, buffer: memoryview, position: int, end: int) -> tuple[int, Packet | None]:
+        """Read the record or block at a position.
+
+        Returns:
+            The position behind it and its packet; (position, None) unchanged: the record is incomplete, more bytes are
+            needed. Blocks without a packet are consumed: (next, None) with next > position.
+
+        Raises:
+            CaptureError: The record header is impossible.
+        """
+
+    def time_at(self, buffer: memoryview, position: int) -> int:
+        """Give the capture time (ns since 1970 UTC) of the packet record at a position; its header must be there."""
+
+    def latest(self, buffer: memoryview, position: int, end: int) -> int:
+        """Give the latest capture time (ns) of the complete packets in buffer[position:end], 0 without any.
+
+        Changes nothing in the format.
+        """
+
+    def cut(self, buffer: memoryview, position: int, end: int) -> str:
+        """Say how much is there of the incomplete record at a position: "37 of 1514 bytes"."""
+
+
+class PcapFormat:
+    """Classic pcap: micro- or nanoseconds, either byte order, and Kuznetzov's variant with longer record headers."""
+
+    def __init__(self, path: str = "") -> None:
+        self.path = path
+        self.origin = 0
+        self.shape = ""
+        self.linktype: int | None = None
+        self._scale = 1000
+        self._size = 16
+        self._record = struct.Struct("<IIII")
+
+    def header(self, buffer: memoryview) -> int | None:
+        """See `CaptureFormat.header`."""
+        if len(buffer) < 24:
+            return None
+        for order in "<>":
+            if known := PCAP_MAGICS.get(struct.unpack_from(order + "I", buffer)[0]):
+                name, self._scale, extra = known
+                break
+        else:
+            raise CaptureError(self.path, f"no pcap file: it begins with {bytes(buffer[:4]).hex(' ')}")
+        self.shape = name + order
+        self._size = 16 + extra
+        self._record = struct.Struct(f"{order}IIII{extra}x")
+        # The upper bits tell the length of the frame check sequence; libpcap masks them the same way.
+        self.linktype = struct.unpack_from(order + "I", buffer, 20)[0] & 0x03FFFFFF
+        return 24
+
+    def packet(self, buffer: memoryview, position: int, end: int) -> tuple[int, Packet | None]:
+        """See `CaptureFormat.packet`."""
+        start = position + self._size
+        if start > end:
+            return position, None
+        seconds, fraction, captured, wire_length = self._record.unpack_from(buffer, position)
+        if captured > MAX_RECORD:
+            raise _damaged(self, position, f"a packet of {captured} bytes")
+        stop = start + captured
+        if stop > end:
+            return position, None
+        time = seconds * 1_000_000_000 + fraction * self._scale
+        return stop, Packet(time, self.linktype or 0, buffer[start:stop], wire_length, 0)
+
+    def time_at(self, buffer: memoryview, position: int) -> int:
+        """See `CaptureFormat.time_at`."""
+        seconds, fraction, _, _ = self._record.unpack_from(buffer, position)
+        return int(seconds * 1_000_000_000 + fraction * self._scale)
+
+    def latest(self, buffer: memoryview, position: int, end: int) -> int:
+        """See `CaptureFormat.latest`."""
+        unpack, size, scale, found = self._record.unpack_from, self._size, self._scale, 0
+        while position + size <= end:
+            seconds, fraction, captured, _ = unpack(buffer, position)
+            position += size + captured
+            if position > end:
+                break
+            time = seconds * 1_000_000_000 + fraction * scale
+            if time > found:
+                found = time
+        return found
+
+    def cut(self, buffer: memoryview, position: int, end: int) -> str:
+        """See `CaptureFormat.cut`."""
+        if position + self._size > end:
+            return "not even its header"
+        captured = self._record.unpack_from(buffer, position)[2]
+        return f"{end - position - self._size} of {captured} bytes"
+
+
+SECTION, INTERFACE, OBSOLETE_PACKET, SIMPLE_PACKET, ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 6
+OPTION_END, OPTION_TSRESOL, OPTION_TSOFFSET = 0, 9, 14
+
+
+class Interface(NamedTuple):
+    """What an interface description block says.
+
+    Attributes:
+        linktype: LINKTYPE_ number.
+        snap_length: Most bytes captured of a packet; 0: no limit.
+        multiplier: A timestamp means offset + ticks * multiplier // divisor nanoseconds.
+        divisor: See multiplier.
+        offset: See multiplier; nanoseconds.
+    """
+
+    linktype: int
+    snap_length: int
+    multiplier: int
+    divisor: int
+    offset: int
+
+
+class PcapngFormat:
+    """pcapng: sections of either byte order, any number of interfaces, every kind of packet block."""
+
+    def __init__(self, path: str = "") -> None:
+        self.path = path
+        self.origin = 0
+        self.shape = ""
+        self.linktype: int | None = None
+        self.interfaces: list[Interface] = []
+        self._order = "<"
+
+    def header(self, buffer: memoryview) -> int | None:
+        """See `CaptureFormat.header`; takes the interface blocks behind it too, as far as they are in the buffer."""
+        end = len(buffer)
+        if end >= 4 and bytes(buffer[:4]) != b"\n\r\r\n":
+            raise CaptureError(self.path, f"no pcapng file: it begins with {bytes(buffer[:4]).hex(' ')}")
+        position, _ = self.packet(buffer, 0, end)
+        if not position:
+            return None
+        while position + 4 <= end and self._u32(buffer, position) == INTERFACE:
+            behind, _ = self.packet(buffer, position, end)
+            if behind == position:
+                break
+            position = behind
+        return position
+
+    def packet(self, buffer: memoryview, position: int, end: int) -> tuple[int, Packet | None]:
+        """See `CaptureFormat.packet`."""
+        if end - position < 12:
+            return position, None
+        kind = self._u32(buffer, position)
+        order = self._byte_order(buffer, position) if kind == SECTION else self._order
+        (length,) = struct.unpack_from(order + "I", buffer, position + 4)
+        if length < 12 or length & 3 or length > MAX_RECORD:
+            raise _damaged(self, position, f"a block of {length} bytes")
+        stop = position + length
+        if stop > end:
+            return position, None
+        if struct.unpack_from(order + "I", buffer, stop - 4)[0] != length:
+            raise _damaged(self, position, "the two lengths of a block differ")
+        if kind in (ENHANCED_PACKET, OBSOLETE_PACKET):
+            return stop, self._timed_packet(kind, buffer, position, stop)
+        if kind == SIMPLE_PACKET:
+            return stop, self._simple_packet(buffer, position, stop)
+        if kind == INTERFACE:
+            self._add_interface(buffer, position, stop)
+        elif kind == SECTION:
+            self._begin_section(order, buffer, position, length)
+        return stop, None
+
+    def time_at(self, buffer: memoryview, position: int) -> int:
+        """See `CaptureFormat.time_at`."""
+        kind = self._u32(buffer, position)
+        if kind == ENHANCED_PACKET:
+            (number,) = struct.unpack_from(self._order + "I", buffer, position + 8)
+        elif kind == OBSOLETE_PACKET:
+            (number,) = struct.unpack_from(self._order + "H", buffer, position + 8)
+        else:
+            return 0
+        return self._time(self._interface(number, position), buffer, position)
+
+    def latest(self, buffer: memoryview, position: int, end: int) -> int:
+        """See `CaptureFormat.latest`."""
+        ahead, found = copy.copy(self), 0
+        ahead.interfaces = self.interfaces.copy()
+        try:
+            while True:
+                behind, packet = ahead.packet(buffer, position, end)
+                if behind == position:
+                    return found
+                position = behind
+                if packet is not None and packet.time > found:
+                    found = packet.time
+        except CaptureError:  # whoever takes the packets will meet the same damage and is the one to report it
+            return found
+
+    def cut(self, buffer: memoryview, position: int, end: int) -> str:
+        """See `CaptureFormat.cut`."""
+        if position + 8 > end:
+            return "not even its header"
+        return f"{end - position} of {self._u32(buffer, position + 4)} bytes of the block"
+
+    def _u32(self, buffer: memoryview, position: int) -> int:
+        return int.from_bytes(buffer[position : position + 4], "little" if self._order == "<" else "big")
+
+    def _byte_order(self, buffer: memoryview, position: int) -> str:
+        for order in "<>":
+            if struct.unpack_from(order + "I", buffer, position + 8)[0] == 0x1A2B3C4D:
+                return order
+        raise _damaged(self, position, "a section without byte-order magic")
+
+    def _begin_section(self, order: str, buffer: memoryview, position: int, length: int) -> None:
+        if length < 28 or struct.unpack_from(order + "H", buffer, position + 12)[0] != 1:
+            raise _damaged(self, position, "a section header of an unknown version")
+        self._order = order
+        self.shape = "pcapng" + order
+        self.interfaces = []
+        self.linktype = None
+
+    def _add_interface(self, buffer: memoryview, position: int, stop: int) -> None:
+        if stop - position < 20:
+            raise _damaged(self, position, "an interface block that is too short")
+        linktype, _, snap_length = struct.unpack_from(self._order + "HHI", buffer, position + 8)
+        divisor, offset, option = 1_000_000, 0, position + 16
+        while option + 4 <= stop - 4:
+            code, size = struct.unpack_from(self._order + "HH", buffer, option)
+            if code == OPTION_END or option + 4 + size > stop - 4:
+                break
+            if code == OPTION_TSRESOL and size == 1:
+                exponent = buffer[option + 4]
+                divisor = 1 << (exponent & 0x7F) if exponent & 0x80 else 10**exponent
+            elif code == OPTION_TSOFFSET and size == 8:
+                (offset,) = struct.unpack_from(self._order + "q", buffer, option + 4)
+            option += 4 + (size + 3 & ~3)
+        common = math.gcd(1_000_000_000, divisor)
+        self.interfaces.append(
+            Interface(linktype, snap_length, 1_000_000_000 // common, divisor // common, offset * 1_000_000_000)
+        )
+        self.linktype = linktype if all(known.linktype == linktype for known in self.interfaces) else None
+
+    def _timed_packet(self, kind: int, buffer: memoryview, position: int, stop: int) -> Packet:
+        # The obsolete block differs in one field only: 16 bits of interface number and 16 bits of drop counter.
+        number = "I" if kind == ENHANCED_PACKET else "Hxx"
+        if stop - position < 32:
+            raise _damaged(self, position, "a packet block that is too short")
+        interface, captured, wire_length = struct.unpack_from(f"{self._order}{number}8xII", buffer, position + 8)
+        if captured > stop - position - 32:
+            raise _damaged(self, position, f"a packet of {captured} bytes in a block of {stop - position}")
+        described = self._interface(interface, position)
+        time = self._time(described, buffer, position)
+        start = position + 28
+        return Packet(time, described.linktype, buffer[start : start + captured], wire_length, interface)
+
+    def _simple_packet(self, buffer: memoryview, position: int, stop: int) -> Packet:
+        described = self._interface(0, position)
+        if stop - position < 16:
+            raise _damaged(self, position, "a packet block that is too short")
+        wire_length = self._u32(buffer, position + 8)
+        captured = min(wire_length, stop - position - 16)
+        if described.snap_length:
+            captured = min(captured, described.snap_length)
+        return Packet(0, described.linktype, buffer[position + 12 : position + 12 + captured], wire_length, 0)
+
+    def _interface(self, number: int, position: int) -> Interface:
+        if number >= len(self.interfaces):
+            raise _damaged(self, position, f"a packet of interface {number}, which was never described")
+        return self.interfaces[number]
+
+    def _time(self, interface: Interface, buffer: memoryview, position: int) -> int:
+        high, low = struct.unpack_from(self._order + "II", buffer, position + 12)
+        return interface.offset + int((high << 32 | low) * interface.multiplier // interface.divisor)
+
+
+def _damaged(form: CaptureFormat, position: int, what: str) -> CaptureError:
+    return CaptureError(form.path, f"damaged at byte {form.origin + position}: {what}")

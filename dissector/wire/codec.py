@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Bodies by their definitions: decode to values, measure what to collect, and judge whether a head is plausible.
+
+The only interpreter of :mod:`dissector.spec` in the core. Works on the bytes that are there: fields beyond the end of
+a cut body are left out, never invented.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+from dissector.spec.libxc import (
+    DATA_PAGE_TYPES,
+    PAGE_SIZE,
+    PAGE_TYPE,
+    PFN_MASK,
+    PFN_RESERVED_MASK,
+    PFN_TYPE_SHIFT,
+)
+from dissector.spec.model import (
+    Array,
+    Bytes,
+    Element,
+    Enum,
+    Field,
+    Flags,
+    Pages,
+    PfnList,
+    Record,
+    StringPairs,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    import numpy.typing as npt
+
+ByteOrder: TypeAlias = Literal["little", "big"]
+
+BLOB_SHOWN = 64
+"""Longest run of bytes that appears in JSON as hex; longer ones only as a length."""
+
+
+class Node(NamedTuple):
+    """One decoded element of a body."""
+
+    element: Element
+    offset: int
+    """Offset in the body."""
+    size: int
+    value: Any
+    """int, bytes, str; list of lists of Node for an Array; list of (key, value) for StringPairs; the raw list bytes
+    for a PfnList."""
+
+
+def field_order(field: Field, order: ByteOrder) -> ByteOrder:
+    """Resolve the byte order of one field in a stream of byte order `order`."""
+    return order if field.order == "stream" else field.order
+
+
+def name_of(names: Enum | Flags, value: int) -> str:
+    """Return the name of an enumerated value, or the names of the set bits; empty when there is none."""
+    if isinstance(names, Enum):
+        return names.values.get(value, "")
+    return ", ".join(text for bit, text in names.bits.items() if value >> bit & 1)
+
+
+def _node(element: Element, body: memoryview, position: int, seen: dict[str, int], order: ByteOrder) -> Node | None:
+    rest = len(body) - position
+    match element:
+        case Field():
+            if rest < element.size:
+                return None
+            raw = body[position : position + element.size]
+            return Node(element, position, element.size, int.from_bytes(raw, field_order(element, order)))
+        case Bytes():
+            length = element.length
+            size = rest if length is None else seen.get(length, 0) if isinstance(length, str) else length
+            size = min(size, rest)
+            return Node(element, position, size, bytes(body[position : position + size]))
+        case PfnList():
+            entries = rest // 8 if element.count is None else min(seen.get(element.count, 0), rest // 8)
+            return Node(element, position, 8 * entries, bytes(body[position : position + 8 * entries]))
+        case Array():
+            return _array(element, body, position, seen, order)
+        case StringPairs():
+            texts = bytes(body[position:]).split(b"\0")
+            pairs = [(texts[i], texts[i + 1]) for i in range(0, len(texts) - 2, 2)]
+            return Node(element, position, rest, pairs)
+        case Pages():
+            return None
+
+
+def _array(array: Array, body: memoryview, position: int, seen: dict[str, int], order: ByteOrder) -> Node:
+    start = position
+    wanted = seen.get(array.count, 0) if array.count is not None else None
+    items: list[list[Node]] = []
+    while position < len(body) and (wanted is None or len(items) < wanted):
+        inner: dict[str, int] = {}
+        item: list[Node] = []
+        for element in array.items:
+            node = _node(element, body, position, inner, order)
+            if node is None:
+                return Node(array, start, position - start, items)
+            item.append(node)
+            position += node.size
+            if isinstance(element, Field):
+                inner[element.name] = node.value
+        items.append(item)
+    return Node(array, start, position - start, items)
+
+
+def walk(record: Record, body: bytes | memoryview, order: ByteOrder) -> Iterator[Node]:
+    """Yield a :class:`Node` for each element of `body` that is there, in wire order.
+
+    A body that ends early yields fewer nodes; nothing is raised.
+    """
+    view = memoryview(body)
+    seen: dict[str, int] = {}
+    position = 0
+    for element in record.body:
+        node = _node(element, view, position, seen, order)
+        if node is None:
+            return
+        if isinstance(element, Field):
+            seen[element.name] = node.value
+        if node.size or isinstance(element, Field | PfnList | Array):
+            yield node
+        position += node.size
+
+
+def entries(raw: bytes, order: ByteOrder) -> tuple[int, ...]:
+    """Unpack a pfn list into integers, type bits included."""
+    return struct.unpack(f"{'<' if order == 'little' else '>'}{len(raw) // 8}Q", raw)
+
+
+def type_bytes(raw: bytes, order: ByteOrder) -> bytes:
+    """Return the most significant byte of each entry of a pfn list (page type in its upper half)."""
+    return raw[7::8] if order == "little" else raw[0::8]
+
+
+def data_pages(raw: bytes, order: ByteOrder) -> int:
+    """Count the entries of a typed pfn list that carry 4096 bytes of contents."""
+    tops = type_bytes(raw, order)
+    return sum(tops.count(value) for value in set(tops) if value >> 4 in DATA_PAGE_TYPES)
+
+
+def type_counts(raw: bytes, order: ByteOrder) -> dict[str, int]:
+    """Count the entries of a typed pfn list per page-type name, in order of the type number."""
+    tops = type_bytes(raw, order)
+    counts: dict[str, int] = {}
+    for value in sorted(set(tops)):
+        name = PAGE_TYPE.values.get(value >> 4, f"{value >> 4:#x}")
+        counts[name] = counts.get(name, 0) + tops.count(value)
+    return counts
+
+
+def _pfn_summary(element: PfnList, raw: bytes, order: ByteOrder, *, pfns: bool) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if element.count is None:
+        values["count"] = len(raw) // 8
+    if raw:
+        mask = PFN_MASK if element.typed else (1 << 64) - 1
+        values["first_pfn"] = int.from_bytes(raw[:8], order) & mask
+        values["last_pfn"] = int.from_bytes(raw[-8:], order) & mask
+        if element.typed:
+            values["data_pages"] = data_pages(raw, order)
+            values["types"] = type_counts(raw, order)
+        if pfns:
+            values[element.name] = [entry & mask for entry in entries(raw, order)]
+    return values
+
+
+def _plain(node: Node, order: ByteOrder, *, pfns: bool) -> dict[str, Any]:
+    element = node.element
+    match element:
+        case Field():
+            values: dict[str, Any] = {element.name: node.value}
+            if element.names is not None:
+                values[f"{element.name}_name"] = name_of(element.names, node.value)
+            return values
+        case Bytes():
+            if element.text:
+                return {element.name: node.value.rstrip(b"\0").decode("utf-8", "replace")}
+            if not node.size:
+                return {}
+            values = {f"{element.name}_length": node.size}
+            if node.size <= BLOB_SHOWN:
+                values[element.name] = node.value.hex()
+            return values
+        case PfnList():
+            return _pfn_summary(element, node.value, order, pfns=pfns)
+        case Array():
+            rows = []
+            for item in node.value:
+                row: dict[str, Any] = {}
+                for inner in item:
+                    row.update(_plain(inner, order, pfns=pfns))
+                rows.append(row)
+            return {element.name: rows}
+        case StringPairs():
+            return {element.name: {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in node.value}}
+    return {}
+
+
+def decode(
+    record: Record, body: bytes, order: ByteOrder, body_length: int | None, *, pfns: bool = False
+) -> dict[str, Any]:
+    """Decode `body` into the ``fields`` of the JSON contract (design.md section 4).
+
+    Integers stay integers, with ``NAME_name`` beside an enumerated or flag field; text is text; other bytes appear as
+    ``NAME_length`` and, up to 64 bytes, as hex; lists of structures as lists of objects; pfn lists as ``count``,
+    ``first_pfn``, ``last_pfn`` (typed ones also ``data_pages`` and ``types``), and whole when `pfns` is set.
+    """
+    values: dict[str, Any] = {}
+    for node in walk(record, body, order):
+        values.update(_plain(node, order, pfns=pfns))
+    last = record.body[-1] if record.body else None
+    if isinstance(last, PfnList) and last.count is None and body_length is not None and len(record.body) == 1:
+        values["count"] = body_length // 8
+    return values
+
+
+def _pfn_list(record: Record, body: bytes, order: ByteOrder) -> tuple[PfnList, bytes] | None:
+    for node in walk(record, body, order):
+        if isinstance(node.element, PfnList):
+            return node.element, node.value
+    return None
+
+
+def pfn_array(record: Record, body: bytes, order: ByteOrder) -> npt.NDArray[np.uint64]:
+    """Return the pfns of a record as numpy uint64 (page-type bits removed); empty when it has no pfn list."""
+    import numpy as np
+
+    found = _pfn_list(record, body, order)
+    if found is None:
+        return np.empty(0, np.uint64)
+    element, raw = found
+    array = np.frombuffer(raw, "<u8" if order == "little" else ">u8").astype(np.uint64)
+    return array & np.uint64(PFN_MASK) if element.typed else array
+
+
+def page_type_array(record: Record, body: bytes, order: ByteOrder) -> npt.NDArray[np.uint8]:
+    """Return the page types (0 to 15) of a PAGE_DATA's entries as numpy uint8; empty for other records."""
+    import numpy as np
+
+    found = _pfn_list(record, body, order)
+    if found is None or not found[0].typed:
+        return np.empty(0, np.uint8)
+    return np.right_shift(np.frombuffer(type_bytes(found[1], order), np.uint8), np.uint8(4))
+
+
+@lru_cache(maxsize=256)
+def contents_element(record: Record) -> Pages | None:
+    """Return the page-contents element at the end of the body, or None."""
+    last = record.body[-1] if record.body else None
+    return last if isinstance(last, Pages) else None
+
+
+def expected_length(record: Record, body: bytes, order: ByteOrder) -> int | None:
+    """Return the body length that the counts in the body ask for; None when there is no count or it is cut off."""
+    total = 0
+    seen: dict[str, int] = {}
+    counted = False
+    for node in walk(record, body, order):
+        element = node.element
+        if isinstance(element, Field):
+            seen[element.name] = node.value
+            total += element.size
+        elif isinstance(element, PfnList) and element.count is not None:
+            if node.size != 8 * seen[element.count]:
+                return None
+            counted = True
+            total += node.size
+            if contents_element(record) is not None:
+                total += PAGE_SIZE * data_pages(node.value, order)
+        elif isinstance(element, Array) and element.count is not None:
+            item = sum(inner.size for inner in element.items if isinstance(inner, Field))
+            counted = True
+            total += item * seen[element.count]
+        else:
+            return None
+    return total if counted else None
+
+
+def _nonzero(value: int) -> int:
+    return sum(1 for byte in value.to_bytes(8, "little") if byte)
+
+
+def _field_evidence(field: Field, value: int) -> int:
+    if field.const is not None:
+        return _nonzero(value) if value == field.const else -1
+    if field.reserved:
+        return 0 if value == 0 else -1
+    if isinstance(field.names, Enum) and field.maximum is not None and value not in field.names.values:
+        return -1
+    if field.maximum is not None:
+        if value > field.maximum:
+            return -1
+        return 1 if value else 0
+    return 0
+
+
+def _pfn_evidence(element: PfnList, raw: bytes, order: ByteOrder) -> int:
+    values = entries(raw, order)
+    if element.typed:
+        legal = PAGE_TYPE.values
+        if any(value & PFN_RESERVED_MASK or value >> PFN_TYPE_SHIFT not in legal for value in values):
+            return -1
+        values = tuple(value & PFN_MASK for value in values)
+    if any(a >= b for a, b in itertools.pairwise(values)) and record_is_sorted(element):
+        return -1
+    return min(len(values) - 1, 16) if len(values) > 1 else 0
+
+
+def record_is_sorted(element: PfnList) -> bool:
+    """Tell whether Xen writes this list in ascending order (PAGE_DATA and the dirty list; not the p2m frames)."""
+    return element.name == "pfn"
+
+
+def evidence(record: Record, body: bytes, order: ByteOrder, body_length: int | None) -> int:
+    """Weigh how sure it is that these bytes are a record of this type.
+
+    Counts the bytes that are fixed by the definition and not zero (zeros are everywhere in guest memory).
+
+    Args:
+        record: the definition to compare with.
+        body: the body, or what is there of it (for PAGE_DATA count and pfn list).
+        order: byte order of the stream.
+        body_length: from the record header; None for headers and messages.
+
+    Returns:
+        -1 when the bytes can not be such a record, else the weight (0: nothing speaks against it).
+    """
+    weight = 0
+    if record.type_id is not None:
+        assert body_length is not None
+        if not record.length.allows(body_length):
+            return -1
+        weight = _nonzero(record.type_id)
+        if record.length.exact:
+            weight += _nonzero(body_length)
+    for node in walk(record, body, order):
+        element = node.element
+        gain = 0
+        if isinstance(element, Field):
+            gain = _field_evidence(element, node.value)
+        elif isinstance(element, Bytes) and element.const is not None:
+            whole = node.size == element.length
+            if whole and node.value != element.const:
+                return -1
+            gain = len(element.const.strip(b"\0")) if whole else 0
+        elif isinstance(element, PfnList):
+            gain = _pfn_evidence(element, node.value, order)
+        elif isinstance(element, Array):
+            for item in node.value:
+                for inner in item:
+                    if isinstance(inner.element, Field) and gain >= 0:
+                        step = _field_evidence(inner.element, inner.value)
+                        gain = -1 if step < 0 else gain + step
+        elif isinstance(element, StringPairs) and not bytes(body[node.offset :]).endswith(b"\0"):
+            gain = -1 if body_length == len(body) else 0
+        if gain < 0:
+            return -1
+        weight += gain
+    wanted = expected_length(record, body, order)
+    if wanted is not None and body_length is not None:
+        if wanted != body_length and body_length not in record.length.tolerated:
+            return -1
+        weight += 2
+    if record.signature is not None:
+        at, text = record.signature
+        if body[at : at + len(text)] == text:
+            weight += len(text.strip(b"\0"))
+    return weight

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Packets in, events out: the flow table, and the limits that hold over all connections."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from dissector.spec import findings
+from dissector.wire.events import Event, Finding, Total
+from dissector.wire.flow import Connection, Flow
+from dissector.wire.frame import FrameDecoder, Segment, UnknownLinkType, endpoints, reverse_key
+from dissector.wire.halfflow import ACK, IGNORE, SKIP, Budget
+from dissector.wire.limits import Limits
+from dissector.wire.machine import State
+
+if TYPE_CHECKING:
+    from dissector.spec.findings import Rule
+
+FIN, SYN, RST, ACK_FLAG = 0x01, 0x02, 0x04, 0x10
+_MASK = (1 << 32) - 1
+_LINGER = 2_000_000_000
+"""Nanoseconds of capture time after a reset until the connection is closed: late packets may follow it."""
+
+
+class Engine:
+    """Dissects any number of interleaved TCP connections.
+
+    ``packet`` takes captured frames in the order of capture; ``finish`` must be called at the end. Both return the
+    events that became known, in stream order for each direction.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.decoder = FrameDecoder(max_fragment_bytes=self.limits.max_fragment_bytes)
+        self.fast: dict[bytes, list[int]] = {}
+        """Connection key -> what the fast-forward kernel needs to know of that direction."""
+        self.frames = 0
+        """Number of the last frame seen."""
+        self.other_connections = 0
+        self._connections: dict[bytes, tuple[Connection, int]] = {}
+        self._closing: list[Connection] = []
+        self._ignored: dict[bytes, None] = {}
+        self._budget = Budget()
+        self._events: list[Event] = []
+        self._flows = 0
+        self._unknown_links: set[int] = set()
+        self._findings: Counter[str] = Counter()
+
+    # -- input -----------------------------------------------------------------------------------------------------
+
+    def packet(
+        self, number: int, time: int | None, linktype: int, data: memoryview | bytes, wire_length: int
+    ) -> list[Event]:
+        """Take one captured frame.
+
+        Args:
+            number: frame number, from 1.
+            time: capture time, nanoseconds since the epoch.
+            linktype: LINKTYPE_ number of the frame's link layer.
+            data: the captured bytes.
+            wire_length: length of the frame on the wire.
+
+        Returns:
+            The events that became known with this frame.
+        """
+        self.frames = number
+        try:
+            segment = self.decoder.decode(linktype, memoryview(data), wire_length)
+        except UnknownLinkType:
+            if linktype not in self._unknown_links:
+                self._unknown_links.add(linktype)
+                self._note(findings.LINKTYPE, number, time, linktype=linktype)
+            return self._take()
+        if segment is not None:
+            self._segment(segment, number, time)
+        return self._take() if self._events else []
+
+    def finish(self) -> list[Event]:
+        """The capture is over: end all connections and give the total."""
+        seen: set[int] = set()
+        for connection, _ in list(self._connections.values()):
+            if id(connection) not in seen:
+                seen.add(id(connection))
+                self._count_other(connection)
+                connection.finish("rst" if connection.closing_since is not None else "capture end")
+        self._connections.clear()
+        self.fast.clear()
+        if self.decoder.malformed:
+            self._note(findings.MALFORMED, self.frames, None, count=self.decoder.malformed)
+        if self.decoder.fragments_dropped:
+            self._note(findings.LIMIT_FRAGMENTS, self.frames, None, count=self.decoder.fragments_dropped)
+        self._events.append(Total(self.frames, self._flows, self.other_connections, dict(self._findings)))
+        return self._take()
+
+    def capture_cut(self, text: str) -> list[Event]:
+        """Report that a capture file ends in the middle of a packet, or was damaged."""
+        self._note(findings.CAPTURE_CUT, self.frames, None, what=text)
+        return self._take()
+
+    def open_stream(self, entry: str) -> BareStream:
+        """Begin a bare byte stream (save image, raw libxl or libxc stream) in place of packets."""
+        flow = Flow(self.limits, self._sink, self._number)
+        flow.start = "file"
+        return BareStream(self, flow, entry)
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def _sink(self, event: Event) -> None:
+        if isinstance(event, Finding):
+            self._findings[event.severity] += 1
+        self._events.append(event)
+
+    def _note(self, rule: Rule, frame: int, time: int | None, **values: object) -> None:
+        self._sink(Finding(rule, rule.text.format(**values), frame=frame, time=time))
+
+    def _take(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+    def _number(self) -> int:
+        self._flows += 1
+        return self._flows - 1
+
+    # -- connections -----------------------------------------------------------------------------------------------
+
+    def _segment(self, segment: Segment, number: int, time: int | None) -> None:
+        found = self._connections.get(segment.key)
+        if found is None:
+            found = self._new_connection(segment)
+            if found is None:
+                return
+        connection, index = found
+        connection.catch_up()
+        if segment.flags & SYN:
+            isn = (segment.seq + 1) & _MASK
+            if connection.isns[index] != isn and (connection.halves[index].started or connection.flow.ended):
+                self._close(connection, "new connection")
+                found = self._open(segment.key)
+                connection, index = found
+            self._syn(connection, index, isn, segment)
+        half = connection.halves[index]
+        peer = connection.halves[1 - index]
+        if segment.flags & ACK_FLAG:
+            half.fast[ACK] = segment.ack
+        seq = segment.seq + 1 if segment.flags & SYN else segment.seq
+        if segment.length:
+            if not half.started:
+                half.start(seq)
+            half.segment(seq, segment.payload, segment.length, peer.fast[ACK], number, time)
+        if peer.started and segment.flags & ACK_FLAG:
+            peer.check(segment.ack, number, time)
+        if segment.flags & FIN:
+            if not half.started:
+                half.start(seq)
+            half.fin = half.offset_of(seq + segment.length)
+        self._after(connection, segment, time)
+
+    def _after(self, connection: Connection, segment: Segment, time: int | None) -> None:
+        """See whether something ended with this segment."""
+        flow = connection.flow
+        for index in (0, 1):
+            if connection.halves[index].at_end:
+                flow.followers[index].end()
+        if flow.uninteresting:
+            self._ignore(connection)
+            return
+        if segment.flags & RST and connection.closing_since is None:
+            connection.closing_since = time or 0
+            self._closing.append(connection)
+        if connection.halves[0].at_end and connection.halves[1].at_end:
+            self._close(connection, "fin")
+        else:
+            connection.publish()
+        if self._closing and time is not None:
+            for late in [one for one in self._closing if time - (one.closing_since or 0) > _LINGER]:
+                self._close(late, "rst")
+
+    def _syn(self, connection: Connection, index: int, isn: int, segment: Segment) -> None:
+        half, peer = connection.halves[index], connection.halves[1 - index]
+        connection.isns[index] = isn
+        if not half.started:
+            half.start(isn)
+            connection.flow.start = "syn"
+        if segment.flags & ACK_FLAG and not peer.started:
+            peer.start(segment.ack)
+            connection.isns[1 - index] = segment.ack
+
+    def _new_connection(self, segment: Segment) -> tuple[Connection, int] | None:
+        key = segment.key
+        if key in self.fast:
+            if not segment.flags & SYN:
+                return None
+            self._forget(key)
+        elif segment.flags & RST or not (segment.length or segment.flags & (SYN | ACK_FLAG)):
+            return None
+        return self._open(key)
+
+    def _open(self, key: bytes) -> tuple[Connection, int]:
+        self._forget(key)
+        if len(self._connections) >= 2 * self.limits.max_flows:
+            self._evict()
+        source, source_port, destination, destination_port = endpoints(key)
+        ends = ((source, source_port), (destination, destination_port))
+        flow = Flow(self.limits, self._sink, self._number, ends)
+        connection = Connection(key, flow, self.limits, self._budget)
+        other = reverse_key(key)
+        self._connections[key] = (connection, 0)
+        self._connections[other] = (connection, 1)
+        self.fast[key] = connection.halves[0].fast
+        self.fast[other] = connection.halves[1].fast
+        return connection, 0
+
+    def _forget(self, key: bytes) -> None:
+        for one in (key, reverse_key(key)):
+            self._connections.pop(one, None)
+            self.fast.pop(one, None)
+            self._ignored.pop(one, None)
+
+    def _count_other(self, connection: Connection) -> None:
+        if not connection.flow.announced and any(follower.position for follower in connection.flow.followers):
+            self.other_connections += 1
+
+    def _ignore(self, connection: Connection) -> None:
+        """Keep of a connection only that it is of no interest."""
+        self._count_other(connection)
+        key, other = connection.key, reverse_key(connection.key)
+        for one in (key, other):
+            self._connections.pop(one, None)
+            self.fast[one] = [0, IGNORE, -1]
+            self._ignored[one] = None
+        while len(self._ignored) > 8 * self.limits.max_flows:
+            oldest = next(iter(self._ignored))
+            del self._ignored[oldest]
+            self.fast.pop(oldest, None)
+
+    def _close(self, connection: Connection, reason: str) -> None:
+        if connection in self._closing:
+            self._closing.remove(connection)
+        connection.finish(reason)
+        if reason != "new connection":
+            self._ignore(connection)
+        else:
+            self._count_other(connection)
+
+    def _evict(self) -> None:
+        """Make room: end the oldest connection that is no migration yet, or else the oldest."""
+        oldest = next(iter(self._connections.values()))[0]
+        for connection, _ in self._connections.values():
+            if not connection.flow.announced:
+                oldest = connection
+                break
+        if oldest.flow.announced or any(follower.position for follower in oldest.flow.followers):
+            self._note(findings.LIMIT_FLOWS, self.frames, None, limit=self.limits.max_flows)
+        self._close(oldest, "limit")
+        self._forget(oldest.key)
+
+    def idle(self, key: bytes) -> bool:
+        """Tell whether a connection is known to be of no interest."""
+        state = self.fast.get(key)
+        return state is not None and state[SKIP] == IGNORE
+
+
+_ENTRIES = {"xl": State.XL_HEADER, "libxl": State.LIBXL_HEADER, "libxc": State.IMAGE_HEADER}
+
+
+class BareStream:
+    """A forward stream without packets: an ``xl save`` image, or a raw libxl or libxc stream."""
+
+    def __init__(self, engine: Engine, flow: Flow, entry: str) -> None:
+        self._engine = engine
+        self._flow = flow
+        self._forced = entry
+        self._follower = flow.followers[0]
+
+    @property
+    def skip(self) -> int:
+        """Bytes from here on that need not be read at all."""
+        return self._follower.skip
+
+    def data(self, view: memoryview) -> list[Event]:
+        """Take the next bytes of the stream."""
+        follower = self._follower
+        follower.data(view, 0, None)
+        follower.settled(follower.position)
+        return self._engine._take()
+
+    def passed(self, count: int) -> None:
+        """Note that `count` bytes, fewer than `skip`, were passed over without reading."""
+        self._follower.advance(count)
+
+    def finish(self) -> list[Event]:
+        """The stream is over."""
+        self._flow.finish("end of file")
+        return self._engine.finish()

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One connection: its two directions, who is the sender (by content, never by who sent the SYN), mode and end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from dissector.wire import events
+from dissector.wire.follower import Follower
+from dissector.wire.halfflow import ACK, IGNORE, NEXT_SEQ, SKIP, Budget, HalfFlow
+from dissector.wire.machine import Role, State
+from dissector.wire.statistics import Statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dissector.wire.limits import Limits
+
+_EARLY_EVENTS = 4096
+"""Gaps and findings kept until it is known whether the connection is a migration."""
+
+Endpoint = tuple[str, int]
+
+
+class Flow:
+    """The migration on one connection (or in one bare byte stream), or a candidate for one."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        sink: Callable[[events.Event], None],
+        next_number: Callable[[], int],
+        endpoints: tuple[Endpoint, Endpoint] = (("", 0), ("", 0)),
+    ) -> None:
+        self.followers = (Follower(self, limits), Follower(self, limits))
+        """First the direction of the first packet seen, then the other."""
+        self.statistics = Statistics()
+        self.start: events.Start = "mid-stream"
+        self.mode: events.Mode = "unknown"
+        self.entry = "unknown"
+        self.number = -1
+        self.announced = False
+        self.uninteresting = False
+        """Known to be no migration."""
+        self.ended = False
+        self._endpoints = endpoints
+        self._sink = sink
+        self._next_number = next_number
+        self._early: list[events.Gap | events.Finding] = []
+
+    # -- what the followers find out -------------------------------------------------------------------------------
+
+    def assign(self, follower: Follower, role: Role, entry: str) -> None:
+        """One direction knows what it is: the other one is the opposite."""
+        other = self.followers[1] if follower is self.followers[0] else self.followers[0]
+        follower.role = role
+        other.role = "reverse" if role == "forward" else "forward"
+        if other.search is not None:
+            other.search.role = other.role
+        elif other.role == "reverse" and other.framer.state is State.START:
+            other.framer.state = State.REVERSE_START
+        other.ignored = False
+        self.entry = entry
+        self.number = self._next_number()
+        self.announced = True
+        statistics = self.statistics
+        for one in self.followers:
+            statistics.bytes[one.role or "forward"] = one.position
+        self._emit(self._event("begin", follower))
+        for event in self._early:
+            direction = self._direction_at(event)
+            self.emit(replace(event, flow=self.number, direction=direction))
+        self._early.clear()
+
+    def _direction_at(self, event: events.Gap | events.Finding) -> Role:
+        """Early events carry the index of their follower in `flow`: -1 first, -2 second."""
+        return cast("Role", self.followers[0 if event.flow == -1 else 1].role)
+
+    def note_mode(self, mode: str) -> None:
+        """Remember what a direction says about the mode; the first word counts."""
+        if self.mode == "unknown":
+            self.mode = cast("events.Mode", mode)
+
+    def not_a_migration(self) -> None:
+        """The first bytes of a direction say that this is something else."""
+        self.uninteresting = True
+
+    def nothing_found(self) -> None:
+        """A direction was searched long enough."""
+        if all(follower.ignored or not follower.position for follower in self.followers):
+            self.uninteresting = True
+
+    def emit(self, event: events.Event) -> None:
+        """Send an event on, or keep it until the flow is known to be a migration."""
+        if self.announced:
+            self._emit(event)
+        elif isinstance(event, events.Gap | events.Finding) and len(self._early) < _EARLY_EVENTS:
+            self._early.append(event)
+
+    def _emit(self, event: events.Event) -> None:
+        self.statistics.add(event)
+        self._sink(event)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def finish(self, reason: str) -> None:
+        """No more bytes in either direction: flush, say how it ended, summarise."""
+        if self.ended:
+            return
+        self.ended = True
+        for follower in self.followers:
+            follower.end()
+        if self.announced:
+            self._emit(self._event("end", None, reason))
+            self._sink(self.statistics.summary(self.number, self.mode, self.entry, reason))
+
+    def _event(self, phase: str, follower: Follower | None, reason: str | None = None) -> events.Flow:
+        first = self.followers[0].role
+        sender, receiver = self._endpoints if first == "forward" else self._endpoints[::-1]
+        latest = max(self.followers, key=lambda one: one.last_frame)
+        return events.Flow(
+            flow=self.number,
+            phase="begin" if phase == "begin" else "end",
+            sender=sender,
+            receiver=receiver,
+            start=self.start,
+            entry=self.entry,
+            mode=self.mode,
+            time=latest.last_time if follower is None else follower.last_time,
+            frame=latest.last_frame if follower is None else follower.last_frame,
+            end=reason,
+        )
+
+
+class Connection:
+    """A flow over TCP: the two half flows that feed it."""
+
+    __slots__ = ("closing_since", "flow", "halves", "isns", "key", "synced")
+
+    def __init__(self, key: bytes, flow: Flow, limits: Limits, budget: Budget) -> None:
+        self.key = key
+        self.flow = flow
+        self.halves = (HalfFlow(flow.followers[0], limits, budget), HalfFlow(flow.followers[1], limits, budget))
+        self.synced = [0, 0]
+        """Sequence number up to which each half has accounted for what the kernel passed."""
+        self.isns: list[int | None] = [None, None]
+        """First sequence number of each half, where a SYN told it."""
+        self.closing_since: int | None = None
+        """Capture time of a reset."""
+
+    def catch_up(self) -> None:
+        """Account for the bytes that the fast-forward kernel passed since the last visit."""
+        for index in (0, 1):
+            half = self.halves[index]
+            if half.fast[NEXT_SEQ] != self.synced[index]:
+                passed = half.catch_up(self.synced[index])
+                self.synced[index] = half.fast[NEXT_SEQ]
+                self.flow.followers[index].advance(passed)
+
+    def publish(self) -> None:
+        """Tell the kernel what it may pass from now on."""
+        for index in (0, 1):
+            half = self.halves[index]
+            self.synced[index] = half.fast[NEXT_SEQ]
+            if self.flow.uninteresting or self.flow.ended:
+                half.fast[SKIP] = IGNORE
+            elif half.started and not half.waiting:
+                half.fast[SKIP] = min(self.flow.followers[index].skip, 1 << 31)
+            else:
+                half.fast[SKIP] = 0
+
+    def peer_ack(self, index: int) -> int:
+        """Return the last acknowledgement that the other side of half `index` sent, -1 when none."""
+        return self.halves[1 - index].fast[ACK]
+
+    def finish(self, reason: str) -> None:
+        """End both directions and the flow."""
+        hole = "capture end" if reason == "capture end" else "lost"
+        self.catch_up()
+        for half in self.halves:
+            half.finish(hole)
+        self.flow.finish(reason)
+        self.publish()

@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One direction of a migration: drives the framer or the search, and hands out its events in stream order."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Literal, cast
+
+from dissector.spec import findings
+from dissector.wire import legacy
+from dissector.wire.events import Finding, Gap, Record, Resync
+from dissector.wire.framer import Framer, Unit
+from dissector.wire.machine import ENTRY, REVERSE_STATES, Role, State
+from dissector.wire.resync import Candidate, Search
+
+if TYPE_CHECKING:
+    from dissector.spec.findings import Rule
+    from dissector.wire.flow import Flow
+    from dissector.wire.limits import Limits
+
+
+class Follower:
+    """Turns one direction's bytes and gaps into events of its flow (a :class:`~dissector.wire.halfflow.Consumer`)."""
+
+    def __init__(self, flow: Flow, limits: Limits, state: State = State.START) -> None:
+        self.flow = flow
+        self.limits = limits
+        self.role: Role | None = None
+        self.framer = Framer(state, 0, limits)
+        self.search: Search | None = None
+        self.position = 0
+        """Stream offset of the next byte."""
+        self.ignored = False
+        """Nothing here is of interest."""
+        self.ended = False
+        self._alignment: int | None = None
+        self._queue: deque[Unit | Resync | Finding] = deque()
+        self._lost: list[tuple[int, int]] = []
+        self._settled = 0
+        self._told: set[str] = set()
+        self.last_frame = 0
+        self.last_time: int | None = None
+
+    @property
+    def skip(self) -> int:
+        """Stream bytes from here on that nobody needs."""
+        if self.search is not None:
+            return 0
+        return self.framer.skip
+
+    # -- what the half flow delivers -------------------------------------------------------------------------------
+
+    def data(self, view: memoryview, frame: int, time: int | None) -> None:
+        """Take the next bytes."""
+        self.position += len(view)
+        self.last_frame, self.last_time = frame, time
+        if self.ignored or self.ended:
+            return
+        self.flow.statistics.seen(self.role or "forward", self.position, time)
+        if self.search is not None:
+            self._searched(self.search.data(view, frame, time))
+            return
+        used = self.framer.data(view, frame, time)
+        self._collect()
+        if self.framer.failed:
+            self._framing_lost(bytes(self.framer.want), view[used:], frame, time)
+
+    def advance(self, count: int) -> None:
+        """Account for bytes inside `skip` that were passed without being looked at."""
+        self.position += count
+        self.framer.advance(count, self.last_frame, self.last_time)
+
+    def gap(self, count: int, frame: int, time: int | None) -> None:
+        """Pass over bytes that are not there, now or never."""
+        self.position += count
+        self.last_frame, self.last_time = frame, time
+        if self.ignored or self.ended:
+            return
+        if self.search is not None:
+            self._searched(self.search.gap(count, frame, time))
+            return
+        self.framer.gap(count, frame, time)
+        self._collect()
+        if self.framer.failed:
+            self._begin_search(self.framer.start).skip_to(self.position)
+
+    def lost(self, start: int, end: int, reason: str, frame: int, time: int | None) -> None:
+        """Remember stream bytes that will never come, and report them."""
+        if self.ignored or self.ended:
+            return
+        if self._lost and self._lost[-1][1] == start:
+            self._lost[-1] = (self._lost[-1][0], end)
+        elif len(self._lost) >= self.limits.max_lost:
+            self.limit(findings.LIMIT_LOST, self.limits.max_lost, start, frame, time)
+            self._lost[-1] = (self._lost[-1][0], end)
+        else:
+            self._lost.append((start, end))
+        why = cast("Literal['lost', 'snaplen', 'limit', 'capture end']", reason)
+        if reason == "snaplen":
+            self._once(findings.SNAPLEN, start, frame, time)
+        self.flow.emit(Gap(self._number, self._direction, start, end - start, why, time, frame))
+
+    def settled(self, until: int) -> None:
+        """Hand out everything that ends before offset `until`: no hole before it is open any more."""
+        self._settled = until
+        if self._queue and self.role is not None:
+            self._release(until)
+
+    def limit(self, rule: Rule, limit: int, offset: int, frame: int, time: int | None) -> None:
+        """Report a limit that was hit, once."""
+        self._once(rule, offset, frame or self.last_frame, time, limit=limit)
+
+    def end(self) -> None:
+        """No more bytes will come."""
+        if self.ended:
+            return
+        if not self.ignored:
+            if self.search is not None:
+                self._search_ends(self.search)
+            else:
+                self.framer.end()
+                self._collect()
+            if self.role is not None:
+                self._release(None)
+        self.ended = True
+        self._queue.clear()
+
+    # -- framing ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _direction(self) -> Role:
+        return self.role or "forward"
+
+    @property
+    def _number(self) -> int:
+        """The flow's number; before it has one, -1 or -2 for the first or second direction."""
+        if self.flow.announced:
+            return self.flow.number
+        return -1 if self is self.flow.followers[0] else -2
+
+    def _collect(self) -> None:
+        """Take units and findings from the framer."""
+        framer = self.framer
+        if self.role is None and framer.entered is not None:
+            reverse = framer.entered in REVERSE_STATES
+            self.flow.assign(self, "reverse" if reverse else "forward", ENTRY.get(framer.entered, "libxl"))
+        if framer.mode:
+            self.flow.note_mode(framer.mode)
+        for unit in framer.units:
+            if self._alignment is None and unit.definition.layer != "xl":
+                self._alignment = unit.offset % 8
+            self._queue.append(unit)
+        framer.units.clear()
+        for rule, offset, values in framer.findings:
+            text = rule.text.format(**values)
+            self._queue.append(
+                Finding(rule, text, self._number, self._direction, offset, self.last_time, self.last_frame)
+            )
+        framer.findings.clear()
+
+    def _framing_lost(self, seen: bytes, rest: memoryview, frame: int, time: int | None) -> None:
+        """The bytes at hand are no record head: find out what they are, or search for the next one."""
+        framer = self.framer
+        if framer.entered is None:
+            name = legacy.identify(seen + bytes(rest[:64]))
+            if name and self.role != "reverse":
+                self._legacy(name)
+                return
+            if self.flow.start != "mid-stream" and not self._lost and self.role is None:
+                self.flow.not_a_migration()
+                return
+            if self.role == "reverse" and framer.start == 0 and self.flow.start != "mid-stream":
+                self._once(findings.REVERSE_UNKNOWN, 0, frame, time)
+        else:
+            text = seen[:16].hex(" ")
+            self._queue.append(
+                Finding(
+                    findings.FRAMING,
+                    findings.FRAMING.text.format(what=text),
+                    self._number,
+                    self._direction,
+                    framer.start,
+                    time,
+                    frame,
+                )
+            )
+        search = self._begin_search(framer.start)
+        self._searched(search.data(memoryview(seen + bytes(rest)), frame, time))
+
+    def _legacy(self, name: str) -> None:
+        self.flow.assign(self, "forward", "legacy")
+        self._once(findings.LEGACY, 0, self.last_frame, self.last_time, what=name)
+        self.framer.state = State.LEGACY
+        self.framer.failed = False
+        self.framer.want.clear()
+        self.framer.skip = 1 << 62
+
+    # -- searching -------------------------------------------------------------------------------------------------
+
+    def _begin_search(self, start: int) -> Search:
+        framer = self.framer
+        self.search = Search(start, self.limits, role=self.role, order=framer.order, alignment=self._alignment)
+        self.search.guest_is_pv = self.flow.statistics.guest == "x86 PV"
+        return self.search
+
+    def _searched(self, candidate: Candidate | None) -> None:
+        search = self.search
+        assert search is not None
+        if candidate is not None:
+            self._adopt(search, candidate)
+        elif self.flow.announced:
+            return
+        elif search.position - search.start > self.limits.max_search:
+            self.ignored = True
+            self.flow.nothing_found()
+
+    def _adopt(self, search: Search, candidate: Candidate) -> None:
+        """Go on with a chain of records that is proven."""
+        framer = candidate.framer
+        self.search = None
+        if self.role is None:
+            self.flow.assign(self, candidate.role, "unknown")
+        framer.strict = False
+        framer.list_header = framer.list_header or self.framer.list_header
+        framer.entered = self.framer.entered or framer.state
+        self.framer = framer
+        first = framer.units[0] if framer.units else framer.unit
+        self._queue.append(
+            Resync(
+                self._number,
+                self._direction,
+                search.start,
+                candidate.start - search.start,
+                f"{first.definition.layer} {first.name}" if first is not None else candidate.first,
+                first.time if first is not None else self.last_time,
+                first.first_frame if first is not None else self.last_frame,
+            )
+        )
+        self._collect()
+        if framer.failed:
+            self._begin_search(framer.start).skip_to(self.position)
+
+    def _search_ends(self, search: Search) -> None:
+        candidate = search.end(self.last_frame, self.last_time)
+        if candidate is not None:
+            self._adopt(search, candidate)
+            if self.search is None:
+                self.framer.end()
+                self._collect()
+                return
+            search = self.search
+        if self.role is not None and search.position > search.start:
+            skipped = search.position - search.start
+            self._queue.append(
+                Resync(self._number, self._direction, search.start, skipped, "", self.last_time, self.last_frame)
+            )
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def _once(self, rule: Rule, offset: int, frame: int, time: int | None, **values: object) -> None:
+        if rule.id not in self._told:
+            self._told.add(rule.id)
+            self.flow.emit(
+                Finding(rule, rule.text.format(**values), self._number, self._direction, offset, time, frame)
+            )
+
+    def _release(self, until: int | None) -> None:
+        """Emit what ends before `until`; None: everything."""
+        queue = self._queue
+        while queue:
+            item = queue[0]
+            if isinstance(item, Unit):
+                if until is not None and item.end > until:
+                    return
+                self.flow.emit(self._record(item))
+            else:
+                if until is not None and (item.offset or 0) > until:
+                    return
+                self.flow.emit(item)
+            queue.popleft()
+
+    def _missing(self, unit: Unit) -> list[tuple[int, int]]:
+        """Return the lost ranges inside a unit, and forget those that no later unit can have."""
+        if unit.cut_at is not None and unit.cut_at < unit.end:
+            self._lost.append((unit.cut_at, unit.end))
+        if not self._lost:
+            return []
+        missing = []
+        for start, end in self._lost:
+            low, high = max(start, unit.offset), min(end, unit.end)
+            if low < high:
+                missing.append((low, high - low))
+        self._lost = [(start, end) for start, end in self._lost if end > unit.end]
+        return missing
+
+    def _record(self, unit: Unit) -> Record:
+        missing = self._missing(unit)
+        return Record(
+            flow=self.flow.number,
+            direction=self._direction,
+            layer=unit.definition.layer,
+            type=unit.name,
+            type_id=unit.type_id,
+            offset=unit.offset,
+            size=unit.size,
+            body_length=unit.body_length,
+            time=unit.time,
+            time_end=unit.time_end if unit.time_end is not None else self.last_time,
+            first_frame=unit.first_frame,
+            last_frame=unit.last_frame or self.last_frame,
+            complete=not missing,
+            lost=tuple(missing),
+            definition=unit.definition,
+            order=unit.order,
+            body=unit.body,
+            header_size=unit.header_size,
+            extra=unit.extra,
+        )

@@ -1,0 +1,645 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One direction's bytes and gaps -> units (headers, messages, records), by the tables of :mod:`machine`.
+
+At any time the framer either wants bytes (`want` fills up to `need`) or has stream bytes that nobody needs before the
+next wanted one (`skip`): page contents, padding, what is beyond a limit. Skipped bytes are counted, never looked at.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from dissector.spec import BY_TYPE, findings, libxc, libxl, xl
+from dissector.spec.model import (
+    OPTIONAL_RECORD,
+    RECORD_HEADER_SIZE,
+    Bytes,
+    Field,
+    Length,
+    PfnList,
+    Record,
+    padded,
+)
+from dissector.wire import codec
+from dissector.wire.machine import CHOICES, LAYER, MESSAGES, MODES, NEXT, RECORDS, Head, State
+
+if TYPE_CHECKING:
+    from dissector.spec.findings import Rule
+    from dissector.wire.codec import ByteOrder
+    from dissector.wire.limits import Limits
+
+_HEADS = {"little": struct.Struct("<II"), "big": struct.Struct(">II")}
+_UNKNOWN_TYPES = 0x100
+"""A type number above this (without the optional bit) is taken as a sign that framing is lost."""
+_LIBXL_LENGTH_MAX = 1 << 30
+"""libxl sets no limit; a larger body_length is taken as a sign that framing is lost."""
+_FOREIGN_EMPTY_MAX = 4096
+"""Longest body accepted in a record that should have none."""
+
+
+@dataclass(slots=True)
+class Unit:
+    """One header, message or record as it was framed, before lost ranges are known."""
+
+    definition: Record
+    type_id: int | None
+    offset: int
+    size: int
+    body_length: int | None
+    order: ByteOrder
+    first_frame: int
+    time: int | None
+    name: str = ""
+    body: bytes = b""
+    last_frame: int = 0
+    time_end: int | None = None
+    header_size: int = RECORD_HEADER_SIZE
+    cut_at: int | None = None
+    """Stream offset behind the last byte that came, when the stream ended inside this unit."""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def end(self) -> int:
+        """Stream offset of the first byte behind this unit."""
+        return self.offset + self.size
+
+
+@cache
+def unknown_record(layer: str, type_id: int) -> Record:
+    """Make the definition that stands in for a type number without one."""
+    return Record(
+        layer="libxl" if layer == "libxl" else "libxc",
+        name="UNKNOWN",
+        meaning="record type that no Xen release defines",
+        section="4.3",
+        type_id=type_id,
+        length=Length(),
+        body=(Bytes("data", "opaque"),),
+    )
+
+
+@cache
+def _list_plan(record: Record) -> tuple[int, int, int] | None:
+    """Return (bytes before the pfn list, offset and size of its count) of a record that ends in page contents."""
+    if codec.contents_element(record) is None:
+        return None
+    position = 0
+    places: dict[str, tuple[int, int]] = {}
+    for element in record.body:
+        if isinstance(element, PfnList) and element.count is not None:
+            return (position, *places[element.count])
+        if isinstance(element, Field):
+            places[element.name] = (position, element.size)
+            position += element.size
+    return None
+
+
+@cache
+def _consts(record: Record) -> tuple[tuple[int, bytes], ...]:
+    """Return (offset, bytes) of everything in a fixed message that identifies it."""
+    position = 0
+    found = []
+    for element in record.body:
+        if isinstance(element, Field):
+            if element.const is not None and element.hexadecimal:
+                found.append((position, element.const.to_bytes(element.size, "big")))
+            position += element.size
+        elif isinstance(element, Bytes) and isinstance(element.length, int):
+            if element.const is not None:
+                found.append((position, element.const))
+            position += element.length
+    return tuple(found)
+
+
+class Framer:
+    """Frames one direction from `position` on, beginning in `state`.
+
+    With `strict`, anything that a Xen toolstack would not write fails at once: used to try out places where a record
+    might begin after framing was lost.
+    """
+
+    __slots__ = (
+        "_body_kept",
+        "_counted",
+        "_held",
+        "_optional_data_len",
+        "_streamv2",
+        "entered",
+        "failed",
+        "findings",
+        "heads",
+        "limits",
+        "list_header",
+        "mode",
+        "need",
+        "order",
+        "position",
+        "skip",
+        "start",
+        "start_frame",
+        "start_time",
+        "state",
+        "strict",
+        "unit",
+        "units",
+        "want",
+        "weight",
+        "xl_order",
+    )
+
+    def __init__(
+        self, state: State, position: int, limits: Limits, *, order: ByteOrder = "little", strict: bool = False
+    ) -> None:
+        self.state = state
+        self.position = position
+        """Stream offset of the next byte."""
+        self.limits = limits
+        self.order: ByteOrder = order
+        self.strict = strict
+        self.skip = 0
+        self.want = bytearray()
+        self.need = 0
+        self.start = position
+        self.start_frame = 0
+        self.start_time: int | None = None
+        self.unit: Unit | None = None
+        self.units: list[Unit] = []
+        """What was framed and not taken away yet."""
+        self.findings: list[tuple[Rule, int, dict[str, object]]] = []
+        """(rule, offset, values of its text), likewise."""
+        self.failed = False
+        """Framing was lost at `start`; the bytes read since are in `want`."""
+        self.mode = ""
+        """What the tables say about the mode so far; empty when nothing."""
+        self.entered: State | None = None
+        """The state that the first bytes of the stream led to; None before that."""
+        self.heads = 0
+        self.weight = 0
+        self.list_header = 0
+        """Header size of the dirty lists of this connection, 0 until known (stream.md 5.4)."""
+        self.xl_order: ByteOrder = "little"
+        self._held: Unit | None = None
+        self._optional_data_len: int | None = None
+        self._streamv2 = True
+        self._counted = False
+        self._body_kept = 0
+        self._begin()
+
+    # -- input ---------------------------------------------------------------------------------------------------
+
+    def data(self, view: memoryview, frame: int, time: int | None) -> int:
+        """Take the next bytes of the stream; return how many were used (all, unless `failed` became true)."""
+        at = 0
+        end = len(view)
+        while at < end and not self.failed:
+            if self.skip:
+                take = min(self.skip, end - at)
+                at += take
+                self.advance(take, frame, time)
+                continue
+            if not self.want and self.unit is None:
+                self.start_frame, self.start_time = frame, time
+            take = min(self.need - len(self.want), end - at)
+            self.want += view[at : at + take]
+            self.position += take
+            at += take
+            if len(self.want) >= self.need:
+                self._collected(frame, time)
+        return at
+
+    def advance(self, count: int, frame: int, time: int | None) -> None:
+        """Pass over `count` bytes, at most `skip`, whether they came or not."""
+        self.skip -= count
+        self.position += count
+        if not self.skip and self.unit is not None:
+            self._complete(frame, time)
+
+    def gap(self, count: int, frame: int, time: int | None) -> int:
+        """Take `count` lost bytes; return how many were used (all, unless `failed` became true)."""
+        left = count
+        while left and not self.failed:
+            if self.skip:
+                take = min(self.skip, left)
+                left -= take
+                self.advance(take, frame, time)
+            elif self.unit is not None:
+                self._keep_prefix(frame, time)
+            elif self._held is not None:
+                self._settle_list(RECORD_HEADER_SIZE, frame, time)
+                self.failed = True
+            elif self.state in MESSAGES and self.need:
+                if self.want:
+                    self._open_message()
+                else:
+                    left -= self._lost_message(left)
+            else:
+                self.failed = True
+        return count - left
+
+    def end(self) -> None:
+        """The stream ends here: hand out what is unfinished."""
+        if self._held is not None:
+            self._decide_list(self.start_frame, self.start_time, at_end=True)
+        if self.unit is None and self.want and self.state in MESSAGES and self._identified():
+            self._open_message()
+        if self.unit is not None:
+            unit = self.unit
+            unit.cut_at = self.position
+            if not unit.body:
+                unit.body = bytes(self.want)
+            missing = unit.end - self.position
+            name = f"{unit.definition.layer} {unit.name}"
+            self._finding(findings.RECORD_CUT, unit.offset, what=name, missing=missing)
+            self.unit = None
+            self._emit(unit)
+        elif self.want and self.state in RECORDS:
+            self._finding(
+                findings.RECORD_CUT, self.start, what="a record header", missing=RECORD_HEADER_SIZE - len(self.want)
+            )
+        self.want.clear()
+
+    # -- what comes next -----------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Set `need` for the state."""
+        self.start = self.position
+        self.want.clear()
+        state = self.state
+        if state is State.XL_CONFIG:
+            length = self._optional_data_len
+            if length is None:
+                self.need = 0
+                self.failed = True
+                return
+            if length == 0:
+                self._after_config()
+                return
+            self.need = min(length, self.limits.max_body)
+        elif state in MESSAGES:
+            self.need = MESSAGES[state].length.exact[0]
+        elif state in RECORDS:
+            self.need = RECORD_HEADER_SIZE
+        elif state in CHOICES:
+            self.need = max(8 if isinstance(what, Head) else len(what) for what, _ in CHOICES[state][0])
+        else:
+            self.need = 1
+
+    def _collected(self, frame: int, time: int | None) -> None:
+        if self._held is not None:
+            self._decide_list(frame, time)
+        elif self.unit is not None:
+            self._body(frame, time)
+        elif self.state in MESSAGES:
+            self._message(frame, time)
+        elif self.state in RECORDS:
+            self._head(frame, time)
+        elif self.state in CHOICES:
+            self._choose(frame, time)
+        elif self.state is State.DONE:
+            self._finding(findings.TRAILING, self.start)
+            self._ignore_rest()
+        else:
+            self._ignore_rest()
+
+    def _ignore_rest(self) -> None:
+        self.want.clear()
+        self.state = State.LEGACY
+        self.skip = 1 << 62
+
+    def _choose(self, frame: int, time: int | None) -> None:
+        rows, otherwise = CHOICES[self.state]
+        for what, state in rows:
+            if isinstance(what, Head):
+                type_id, length = _HEADS[self.order].unpack_from(self.want)
+                hit = type_id == what.type_id and what.body_length in (None, length)
+            else:
+                hit = self.want.startswith(what)
+            if hit:
+                self._become(state, frame, time)
+                return
+        if otherwise is not None:
+            self._become(otherwise, frame, time)
+        elif self.state in (State.AFTER_END, State.AFTER_STATUS) and not self.strict:
+            self._finding(findings.TRAILING, self.start)
+            self._ignore_rest()
+        else:
+            self.failed = True
+
+    def _become(self, state: State, frame: int, time: int | None) -> None:
+        """Read the bytes at hand again, in `state`."""
+        self.mode = MODES.get((self.state, state.name), self.mode)
+        if self.entered is None:
+            self.entered = state
+        self.state = state
+        self._reread(self.start, frame, time)
+
+    def _reread(self, start: int, frame: int, time: int | None) -> None:
+        """Begin at `start` with the bytes in `want`, which are there already."""
+        seen = bytes(self.want)
+        self.position = start
+        self._begin()
+        used = min(self.need, len(seen))
+        self.want += seen[:used]
+        self.position += used
+        if used and used == self.need:
+            self._collected(frame, time)
+        if used < len(seen) and not self.failed:
+            self.data(memoryview(seen)[used:], frame, time)
+
+    # -- headers and messages ------------------------------------------------------------------------------------
+
+    def _identified(self) -> bool:
+        return all(
+            self.want[at : at + len(text)] == text[: max(0, len(self.want) - at)]
+            for at, text in _consts(MESSAGES[self.state])
+        )
+
+    def _open_message(self) -> None:
+        """Begin a unit for the message of this state."""
+        record = MESSAGES[self.state]
+        size = self._optional_data_len if record is xl.CONFIG else self.need
+        assert size is not None
+        if record is xl.SAVE_FILE_HEADER and self.want[32:36] == b"\x01\x02\x03\x04":
+            self.xl_order = "big"
+        self.unit = Unit(
+            record,
+            None,
+            self.start,
+            size,
+            None,
+            self.xl_order if record.layer == "xl" else self.order,
+            self.start_frame,
+            self.start_time,
+            name=record.name,
+            header_size=0,
+        )
+
+    def _lost_message(self, lost: int) -> int:
+        """Pass over a message of which no byte came; return how many lost bytes that used."""
+        size = self._optional_data_len if self.state is State.XL_CONFIG else self.need
+        assert size is not None
+        if lost < size:
+            self._open_message()
+            assert self.unit is not None
+            self.skip = size
+            return 0
+        self.position += size
+        self._after(MESSAGES[self.state], b"")
+        return size
+
+    def _message(self, frame: int, time: int | None) -> None:
+        if not self._identified():
+            self.failed = True
+            return
+        self._open_message()
+        unit = self.unit
+        assert unit is not None
+        unit.body = bytes(self.want)
+        if self.strict:
+            gained = codec.evidence(unit.definition, unit.body, unit.order, None)
+            if gained < 0:
+                self.failed = True
+                self.unit = None
+                return
+            self.weight += gained
+            self.heads += 1
+        self.skip = unit.end - self.position
+        if self.skip:
+            self._finding(findings.LIMIT_BODY, unit.offset, what=unit.name, kept=len(unit.body))
+        else:
+            self._complete(frame, time)
+
+    # -- records -------------------------------------------------------------------------------------------------
+
+    def _accept(self, type_id: int, length: int) -> Record | None:
+        """Find the definition for a record header; None when it can not be one."""
+        table = RECORDS[self.state]
+        record = table.get(type_id)
+        if self.strict:
+            return record if record is not None and record.length.allows(length) else None
+        layer = LAYER[self.state]
+        limit = libxc.REC_LENGTH_MAX if layer == "libxc" else _LIBXL_LENGTH_MAX
+        if length > limit:
+            return None
+        if record is None:
+            record = BY_TYPE.get((layer, type_id))
+            if record is not None:
+                if not record.length.allows(length):
+                    return None
+                self._finding(findings.UNEXPECTED, self.start, what=f"{record.layer} {record.name}")
+        if record is None:
+            if type_id & ~OPTIONAL_RECORD >= _UNKNOWN_TYPES or self.state is State.BACK_CHANNEL:
+                return None
+            optional = bool(type_id & OPTIONAL_RECORD) and layer == "libxc"
+            rule = findings.UNKNOWN_OPTIONAL if optional else findings.UNKNOWN_RECORD
+            self._finding(rule, self.start, layer=layer, type_id=type_id)
+            return unknown_record(layer, type_id)
+        if not record.length.allows(length):
+            if record.length.exact == (0,) and length > _FOREIGN_EMPTY_MAX:
+                return None
+            self._finding(
+                findings.RECORD_LENGTH, self.start, what=record.name, length=length, expected=str(record.length)
+            )
+        return record
+
+    def _head(self, frame: int, time: int | None) -> None:
+        type_id, length = _HEADS[self.order].unpack(self.want)
+        record = self._accept(type_id, length)
+        if record is None:
+            self.failed = True
+            return
+        self.want.clear()
+        size = RECORD_HEADER_SIZE + padded(length)
+        self.unit = Unit(
+            record,
+            type_id,
+            self.start,
+            size,
+            length,
+            self.order,
+            self.start_frame,
+            self.start_time,
+            name=record.name,
+        )
+        plan = _list_plan(record)
+        self._counted = plan is None
+        self._body_kept = min(length, self.limits.max_body)
+        if record is libxc.CHECKPOINT_DIRTY_PFN_LIST and self.list_header > RECORD_HEADER_SIZE:
+            self._body_kept = min(length + self.list_header - RECORD_HEADER_SIZE, self.limits.max_body)
+            self.unit.size += self.list_header - RECORD_HEADER_SIZE
+        self.need = self._body_kept if plan is None else min(length, plan[0])
+        if not self.need:
+            self._body(frame, time)
+
+    def _body(self, frame: int, time: int | None) -> None:
+        """The wanted part of a body is there, or (with a pfn list) its count."""
+        unit = self.unit
+        assert unit is not None
+        assert unit.body_length is not None
+        if not self._counted:
+            self._counted = True
+            plan = _list_plan(unit.definition)
+            assert plan is not None
+            before, at, size = plan
+            if len(self.want) == before:
+                count = int.from_bytes(self.want[at : at + size], self.order)
+                self.need = min(before + 8 * count, self._body_kept)
+                if self.need > before:
+                    return
+        unit.body = bytes(self.want)
+        self.want.clear()
+        self._judge(unit)
+        if self.failed:
+            return
+        self.skip = unit.end - self.position
+        if not self.skip:
+            self._complete(frame, time)
+
+    def _judge(self, unit: Unit) -> None:
+        """Compare a body with its definition: kills a strict framer, otherwise makes findings."""
+        if self.strict:
+            gained = codec.evidence(unit.definition, unit.body, unit.order, unit.body_length)
+            if gained < 0:
+                self.want += unit.body
+                self.unit = None
+                self.failed = True
+                return
+            self.weight += gained
+            self.heads += 1
+            return
+        assert unit.body_length is not None
+        expected = codec.expected_length(unit.definition, unit.body, unit.order)
+        if expected is not None and expected != unit.body_length:
+            self._finding(
+                findings.RECORD_LENGTH, unit.offset, what=unit.name, length=unit.body_length, expected=str(expected)
+            )
+        if len(unit.body) == self.limits.max_body:
+            self._finding(findings.LIMIT_BODY, unit.offset, what=unit.name, kept=len(unit.body))
+
+    def _keep_prefix(self, frame: int, time: int | None) -> None:
+        """Bytes of the wanted part are lost: keep what came before them and pass over the rest of the unit."""
+        unit = self.unit
+        assert unit is not None
+        if self.want:
+            unit.body = bytes(self.want)
+            self.want.clear()
+        if self.strict and unit.type_id is not None:
+            self._judge(unit)
+            if self.failed:
+                return
+        self.skip = unit.end - self.position
+        if not self.skip:
+            self._complete(frame, time)
+
+    def _complete(self, frame: int, time: int | None) -> None:
+        unit = self.unit
+        assert unit is not None
+        self.unit = None
+        unit.last_frame = frame
+        unit.time_end = time
+        if unit.definition is libxc.CHECKPOINT_DIRTY_PFN_LIST:
+            self._list_complete(unit)
+            return
+        self._emit(unit)
+        self._after(unit.definition, unit.body)
+
+    def _emit(self, unit: Unit) -> None:
+        self.units.append(unit)
+
+    def _after(self, record: Record, body: bytes) -> None:
+        """Go on to the state behind `record`."""
+        if record is xl.SAVE_FILE_HEADER:
+            self._xl_header(body)
+        elif record is libxl.STREAM_HEADER:
+            self._set_order(record, body[12:16])
+        elif record is libxc.IMAGE_HEADER:
+            self._set_order(record, body[16:18])
+        elif record is libxc.END and not self.mode:
+            self.mode = "plain"
+        if record is xl.CONFIG:
+            self._after_config()
+            return
+        self.state = NEXT.get((self.state, record.name), self.state)
+        self._begin()
+
+    def _xl_header(self, body: bytes) -> None:
+        """Remember what the xl header says about the bytes behind it (stream.md 2.2)."""
+        if len(body) < xl.SAVE_FILE_HEADER.length.exact[0]:
+            self._optional_data_len = None
+            return
+        self._streamv2 = bool(int.from_bytes(body[36:40], self.xl_order) & xl.STREAMV2)
+        self._optional_data_len = int.from_bytes(body[44:48], self.xl_order)
+
+    def _after_config(self) -> None:
+        if self._streamv2:
+            self.state = State.LIBXL_HEADER
+            self._begin()
+            return
+        self._finding(findings.LEGACY, self.position, what="xl header without STREAMv2")
+        self._ignore_rest()
+
+    def _set_order(self, record: Record, options: bytes) -> None:
+        if options and options[-1] & 1:
+            self.order = "big"
+            self._finding(findings.BIG_ENDIAN, self.start, layer=record.layer)
+
+    # -- the dirty list, whose header has 8, 16 or 12 bytes (stream.md 4.6, 5.4) ---------------------------------
+
+    def _list_complete(self, unit: Unit) -> None:
+        """A dirty list is there up to where it ends if its header has 8 bytes, or up to its known end."""
+        self._held = unit
+        if self.list_header:
+            self._settle_list(self.list_header, unit.last_frame, unit.time_end)
+            return
+        self.start = self.position
+        self.need = RECORD_HEADER_SIZE
+
+    def _decide_list(self, frame: int, time: int | None, *, at_end: bool = False) -> None:
+        """Tell the header size from the bytes behind the list: the next record must be a CHECKPOINT_STATE."""
+        unit = self._held
+        assert unit is not None
+        follower = _HEADS[self.order].pack(libxl.CHECKPOINT_STATE.type_id or 0, 4)
+        first = (unit.body[:8] + self.want)[:8]
+        for size in (8, 16, 12):
+            stray = size - RECORD_HEADER_SIZE
+            ahead = self.want[stray:size]
+            if first[:stray].strip(b"\0"):
+                continue
+            if ahead == follower or (at_end and not ahead and len(self.want) == stray):
+                self.list_header = 0 if at_end else size
+                self._settle_list(size, frame, time)
+                return
+        if len(self.want) == RECORD_HEADER_SIZE and not first[:4].strip(b"\0") and not at_end:
+            self.need = 2 * RECORD_HEADER_SIZE
+            return
+        self._settle_list(RECORD_HEADER_SIZE, frame, time)
+
+    def _settle_list(self, size: int, frame: int, time: int | None) -> None:
+        """Hand out the held list as one with a header of `size` bytes, and read on behind it."""
+        unit = self._held
+        assert unit is not None
+        self._held = None
+        stray = size - RECORD_HEADER_SIZE
+        if stray:
+            body = unit.body
+            if unit.size == RECORD_HEADER_SIZE + padded(unit.body_length or 0):
+                body += self.want[:stray]
+                del self.want[:stray]
+                unit.size += stray
+                unit.last_frame, unit.time_end = frame, time
+                self.start_frame, self.start_time = frame, time
+            unit.header_size = size
+            unit.extra = {"stray": body[:stray].hex()}
+            unit.body = body[stray:]
+            self._finding(findings.DIRTY_HEADER, unit.offset, size=size)
+        unit.extra["header_size"] = size
+        self._emit(unit)
+        self.state = State.BACK_CHANNEL
+        self._reread(unit.end, frame, time)
+
+    def _finding(self, rule: Rule, offset: int, **values: object) -> None:
+        if not self.strict:
+            self.findings.append((rule, offset, values))

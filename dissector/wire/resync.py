@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Finding record heads again after framing was lost, or in a capture that starts in the middle (stream.md 5.7).
+
+Every place whose first 16 bytes could be a record head starts a *candidate*: a strict framer that follows the chain of
+records from there. A candidate dies at the first head or body that no Xen toolstack writes. It is proven when
+
+* its records carry enough `evidence` (bytes fixed by the definitions and not zero; ascending pfns), and
+* at least two heads fit together, and
+* it reaches so far that it can not lie in the page contents of the very record whose head was lost: guest memory may
+  hold an old migration stream, complete with valid heads.
+
+Where the stream ends before that, the candidate with the most evidence is taken.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from dissector.spec import ALL_RECORDS, libxc, libxl, xl
+from dissector.spec.model import Field, Record
+from dissector.wire.framer import Framer
+from dissector.wire.machine import RESYNC_STATE, REVERSE_STATES, Role, State
+
+if TYPE_CHECKING:
+    from dissector.wire.codec import ByteOrder
+    from dissector.wire.limits import Limits
+
+_WINDOW = 16
+"""Bytes that a head is recognised by: record header and the first 8 bytes of body."""
+_ENOUGH = 8
+"""Evidence that makes a chain believable; see :func:`dissector.wire.codec.evidence`."""
+
+_TEXTS: tuple[tuple[bytes, int, State], ...] = (
+    (xl.XL_MAGIC[:20], 0, State.XL_HEADER),
+    (libxl.LIBXL_IDENT + b"\0\0\0\2", 0, State.LIBXL_HEADER),
+    (b"\xff" * 8 + b"XENF\0\0\0", 0, State.IMAGE_HEADER),
+    (b"xl migration receiver", 0, State.BANNER),
+    (b"domain received, ready", 0, State.READY),
+    (b"my copy unpause results", 0, State.REPORT),
+)
+"""Texts that say at once what begins here: bytes, distance of the beginning in front of them, state."""
+
+_GO = b"domain is yours, you"
+_QEVM = b"QEVM\0\0\0\x03"
+"""What an END record (eight zero bytes, which are everywhere) must be followed by to count as one: xl GO, or an
+EMULATOR_CONTEXT with these bytes in it."""
+
+
+@cache
+def _length_pattern(record: Record, order: ByteOrder) -> bytes:
+    if record.length.exact:
+        lengths = (*record.length.exact, *record.length.tolerated)
+        return b"(?:" + b"|".join(re.escape(n.to_bytes(4, order)) for n in lengths) + b")"
+    return _number_pattern(4, record.length.maximum or libxc.REC_LENGTH_MAX, order)
+
+
+def _number_pattern(size: int, maximum: int, order: ByteOrder) -> bytes:
+    """Match integers of `size` bytes up to about `maximum`: exact in the leading bytes, any value below."""
+    used = max(1, (maximum.bit_length() + 7) // 8)
+    top = maximum >> 8 * (used - 1)
+    low = b"." * (used - 1)
+    leading = b"[\\x00-" + re.escape(bytes([top])) + b"]" if top < 255 else b"."
+    zeros = rb"\x00" * (size - used)
+    return low + leading + zeros if order == "little" else zeros + leading + low
+
+
+def _field_pattern(field: Field, order: ByteOrder) -> bytes:
+    if field.order != "stream":
+        order = field.order
+    if field.const is not None:
+        return re.escape(field.const.to_bytes(field.size, order))
+    if field.reserved:
+        return rb"\x00" * field.size
+    if field.maximum is not None:
+        return _number_pattern(field.size, field.maximum, order)
+    return b"." * field.size
+
+
+@cache
+def head_pattern(record: Record, order: ByteOrder) -> re.Pattern[bytes]:
+    """Compile what the first 16 bytes of a record look like: header and the start of the body."""
+    assert record.type_id is not None
+    pattern = re.escape(record.type_id.to_bytes(4, order)) + _length_pattern(record, order)
+    room = _WINDOW - 8
+    for element in record.body:
+        if not isinstance(element, Field) or element.size > room:
+            break
+        pattern += _field_pattern(element, order)
+        room -= element.size
+    if record.signature is not None and record.signature[0] == 0:
+        pattern += re.escape(record.signature[1][:room])
+    return re.compile(pattern, re.DOTALL)
+
+
+@cache
+def _heads(role: Role | None, order: ByteOrder) -> dict[int, tuple[tuple[Record, re.Pattern[bytes]], ...]]:
+    """Return, by the low byte of the type number, the records that may begin a chain in this direction."""
+    table: dict[int, list[tuple[Record, re.Pattern[bytes]]]] = {}
+    for record in ALL_RECORDS:
+        if record.type_id is None or record.name == "END" or record is libxc.TOOLSTACK:
+            continue
+        if role is not None and record.direction not in (role, "both"):
+            continue
+        table.setdefault(record.type_id & 0xFF, []).append((record, head_pattern(record, order)))
+    return {low: tuple(rows) for low, rows in table.items()}
+
+
+@cache
+def _prefilter(role: Role | None, order: ByteOrder) -> re.Pattern[bytes]:
+    """Compile the cheapest test that lets every possible type number through."""
+    lows = b"".join(re.escape(bytes([low])) for low in sorted(_heads(role, order)))
+    word = b"[" + lows + rb"]\x00\x00\x00" if order == "little" else rb"\x00\x00\x00[" + lows + b"]"
+    return re.compile(word, re.DOTALL)
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A chain of records being tried."""
+
+    framer: Framer
+    start: int
+    first: str
+    """Layer and type of its first record."""
+    role: Role
+
+
+class Search:
+    """Looks for a believable chain of records in one direction, from stream offset `start` on."""
+
+    def __init__(
+        self, start: int, limits: Limits, *, role: Role | None, order: ByteOrder, alignment: int | None
+    ) -> None:
+        self.start = start
+        """Where framing was lost."""
+        self.position = start
+        self.limits = limits
+        self.role = role
+        self.order: ByteOrder = order
+        self.alignment = alignment
+        """Stream offset modulo 8 of all record heads, None when not known."""
+        self.candidates: list[Candidate] = []
+        self.crowded = False
+        """A place was not tried because too many candidates were alive."""
+        self._tail = b""
+        self._scanned = start
+        self.guest_is_pv = False
+
+    def skip_to(self, position: int) -> None:
+        """Go on at `position`; the bytes before it are lost."""
+        self.position = self._scanned = position
+        self._tail = b""
+
+    # -- input ---------------------------------------------------------------------------------------------------
+
+    def data(self, view: memoryview, frame: int, time: int | None) -> Candidate | None:
+        """Take the next bytes; return a proven candidate (it has taken them too) or None."""
+        for candidate in self.candidates:
+            candidate.framer.data(view, frame, time)
+        self._bury()
+        begin = self.position - len(self._tail)
+        scan = self._tail + bytes(view)
+        self.position += len(view)
+        self._scan(scan, begin, frame, time, last=False)
+        self._tail = scan[-(2 * _WINDOW + 8) :]
+        return self._proven()
+
+    def gap(self, count: int, frame: int, time: int | None) -> Candidate | None:
+        """Take lost bytes; return a candidate with enough evidence whose chain breaks here, or a proven one."""
+        self._scan(self._tail, self.position - len(self._tail), frame, time, last=True)
+        broken: list[Candidate] = []
+        for candidate in self.candidates:
+            candidate.framer.gap(count, frame, time)
+            if candidate.framer.failed and candidate.framer.weight >= _ENOUGH and candidate.framer.heads > 1:
+                broken.append(candidate)
+        self._bury()
+        self.position += count
+        self._tail = b""
+        self._scanned = self.position
+        if broken and not self.candidates:
+            return max(broken, key=lambda one: one.framer.weight)
+        return self._proven()
+
+    def end(self, frame: int, time: int | None) -> Candidate | None:
+        """The stream ends: return the best candidate that is believable at all."""
+        self._scan(self._tail, self.position - len(self._tail), frame, time, last=True)
+        believable = [one for one in self.candidates if one.framer.weight >= _ENOUGH]
+        return max(believable, key=lambda one: one.framer.weight, default=None)
+
+    # -- candidates ----------------------------------------------------------------------------------------------
+
+    def _bury(self) -> None:
+        self.candidates = [one for one in self.candidates if not one.framer.failed]
+
+    def _proven(self) -> Candidate | None:
+        for candidate in self.candidates:
+            framer = candidate.framer
+            if framer.weight < _ENOUGH or framer.heads < 2:
+                continue
+            beyond = framer.start - self.start >= libxc.LARGEST_PAGE_DATA
+            if beyond or candidate.role == "reverse" or framer.state is State.DONE:
+                return candidate
+        return None
+
+    def _scan(self, scan: bytes, begin: int, frame: int, time: int | None, *, last: bool) -> None:
+        """Start candidates at every place of `scan` (stream offset `begin`) that was not looked at yet."""
+        limit = len(scan) - (0 if last else _WINDOW + 24) + (8 if last else 0)
+        at = max(0, self._scanned - begin)
+        if limit <= at:
+            return
+        self._scanned = begin + limit
+        self._scan_texts(scan, begin, at, limit, frame, time)
+        heads = _heads(self.role, self.order)
+        shift = 0 if self.order == "little" else 3
+        for match in _prefilter(self.role, self.order).finditer(scan, at, min(len(scan), limit + 3)):
+            place = match.start()
+            if place >= limit or not self._aligned(begin + place):
+                continue
+            for record, pattern in heads[scan[place + shift]]:
+                if pattern.match(scan, place) or (last and self._short(record, scan, place)):
+                    self._try(RESYNC_STATE[record.layer, record.name], record, scan, begin, place, frame, time)
+
+    def _short(self, record: Record, scan: bytes, place: int) -> bool:
+        """Compare a head of which fewer than 16 bytes are there."""
+        rest = scan[place:]
+        if not 8 <= len(rest) < _WINDOW or record.type_id is None:
+            return False
+        type_id, length = struct.unpack_from("<II" if self.order == "little" else ">II", rest)
+        return bool(type_id == record.type_id and record.length.allows(length))
+
+    def _scan_texts(self, scan: bytes, begin: int, at: int, limit: int, frame: int, time: int | None) -> None:
+        for text, before, state in _TEXTS:
+            role: Role = "reverse" if state in REVERSE_STATES else "forward"
+            if self.role not in (None, role):
+                continue
+            place = scan.find(text, at + before)
+            while 0 <= place < limit + before:
+                self._try(state, None, scan, begin, place - before, frame, time)
+                place = scan.find(text, place + 1)
+        if self.role != "reverse":
+            self._scan_ends(scan, begin, at, limit, frame, time)
+
+    def _scan_ends(self, scan: bytes, begin: int, at: int, limit: int, frame: int, time: int | None) -> None:
+        go = scan.find(_GO, at)
+        if 0 <= go < limit + 8:
+            if self.guest_is_pv and go >= 16 and not any(scan[go - 16 : go]):
+                self._try(State.LIBXC, libxc.END, scan, begin, go - 16, frame, time)
+            elif go >= 8 and not any(scan[go - 8 : go]):
+                self._try(State.LIBXL, libxl.END, scan, begin, go - 8, frame, time)
+            elif self.role == "forward":
+                self._try(State.GO, None, scan, begin, go, frame, time)
+        pattern = head_pattern(libxl.EMULATOR_CONTEXT, self.order)
+        qevm = scan.find(_QEVM, at)
+        while 0 <= qevm < limit + 24:
+            place = qevm - 24
+            if place >= at and not any(scan[place : place + 8]) and pattern.match(scan, place + 8):
+                self._try(State.LIBXC, libxc.END, scan, begin, place, frame, time)
+            qevm = scan.find(_QEVM, qevm + 1)
+
+    def _aligned(self, offset: int) -> bool:
+        return self.alignment is None or (offset - self.alignment) % 8 == 0
+
+    def _try(
+        self, state: State, record: Record | None, scan: bytes, begin: int, place: int, frame: int, time: int | None
+    ) -> None:
+        """Start a candidate at `place` of `scan`, unless a living one expects a head just there."""
+        offset = begin + place
+        if record is not None and not self._aligned(offset):
+            return
+        role: Role = "reverse" if state in REVERSE_STATES else "forward"
+        if record is libxl.CHECKPOINT_STATE:
+            if any(scan[place + 8 : place + 12]):
+                state, role = State.BACK_CHANNEL, "reverse"
+            else:
+                state, role = State.CHECKPOINT_STATE, "forward"
+        if self.role not in (None, role):
+            return
+        for living in self.candidates:
+            if living.role == role and (offset in (living.framer.start, living.start) or self._passed(living, offset)):
+                return
+        if len(self.candidates) >= self.limits.max_candidates:
+            self.crowded = True
+            self._drop_weakest()
+        framer = Framer(state, offset, self.limits, order=self.order, strict=True)
+        framer.data(memoryview(scan)[place:], frame, time)
+        name = f"{record.layer} {record.name}" if record is not None else state.name
+        if not framer.failed:
+            self.candidates.append(Candidate(framer, offset, name, role))
+
+    @staticmethod
+    def _passed(living: Candidate, offset: int) -> bool:
+        return any(unit.offset == offset for unit in living.framer.units)
+
+    def _drop_weakest(self) -> None:
+        weakest = min(range(len(self.candidates)), key=lambda i: (self.candidates[i].framer.weight, i))
+        del self.candidates[weakest]
+
