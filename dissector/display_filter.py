@@ -55,11 +55,12 @@ class FilterError(ValueError):
         position: index into the text where the trouble begins.
     """
 
-    def __init__(self, message: str, text: str, position: int, length: int = 0) -> None:
+    def __init__(self, message: str, text: str, position: int, length: int = 0, hint: str = "") -> None:
         line = "".join(char if char.isprintable() else " " for char in text)
         end = position + length
-        before, here, behind = line[max(0, position - 30) : position], line[position:end], line[end : end + 30]
-        super().__init__(f"{message}, at column {position + 1}: {before}>>>{here}<<<{behind}")
+        before, here, behind = line[max(0, position - 40) : position], line[position:end], line[end : end + 40]
+        place = f"at column {position + 1}: {before}>>>{here}<<<{behind}"
+        super().__init__(f"{message}, {place}{f' ({hint})' if hint else ''}")
         self.position = position
 
 
@@ -102,8 +103,8 @@ class _Parser:
 
     # -- tokens ------------------------------------------------------------------------------------------------------
 
-    def _fail(self, message: str, token: _Token) -> NoReturn:
-        raise FilterError(message, self.text, token.position, len(token.text))
+    def _fail(self, message: str, token: _Token, hint: str = "") -> NoReturn:
+        raise FilterError(message, self.text, token.position, len(token.text), hint)
 
     def _take(self) -> _Token:
         token = self.tokens[self.at]
@@ -195,8 +196,8 @@ class _Parser:
         try:
             return filter_fields.find(token.text)
         except UnknownFieldError as error:
-            hint = f"; did you mean {' or '.join(error.suggestions)}?" if error.suggestions else ""
-            self._fail(f"{error}{hint}", token)
+            hint = f"did you mean {' or '.join(error.suggestions)}?" if error.suggestions else ""
+            self._fail(str(error), token, hint)
 
     def _value(self, field: FilterField, use: Use = "whole") -> Any:
         token = self._take()
@@ -205,7 +206,7 @@ class _Parser:
         try:
             return literal(field, token.text, use)
         except ValueTextError as error:
-            self._fail(str(error), token)
+            self._fail(str(error), token, error.hint)
 
     def _number(self, field: FilterField) -> int:
         token = self.tokens[self.at]

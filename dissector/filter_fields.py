@@ -38,7 +38,7 @@ class FilterField:
     values: Values
     """The values in a record; empty when the record has no such field."""
     names: Mapping[str, int | str] | None = None
-    """Words that may stand for a value, in lower case."""
+    """Words that may stand for a value, in any case."""
     closed: bool = False
     """No other value than `names` makes sense."""
 
@@ -61,9 +61,15 @@ def find(name: str) -> FilterField:
     known = fields()
     if wanted in known:
         return known[wanted]
+    raise UnknownFieldError(name, _similar(wanted, known))
+
+
+def _similar(wanted: str, known: Mapping[str, FilterField]) -> list[str]:
+    """Guess what was meant: the same field of some record, or a name that differs by a few letters."""
     import difflib
 
-    raise UnknownFieldError(name, difflib.get_close_matches(wanted, known, n=3))
+    same = [name for name in known if name.endswith(f".{wanted}") and name.count(".") >= 2]
+    return same[:3] or difflib.get_close_matches(wanted, known, n=1)
 
 
 @cache
@@ -106,7 +112,7 @@ def _only(owners: Sequence[tuple[Definition, FilterField]]) -> Values:
 
 def _common() -> Iterator[FilterField]:
     def words(*texts: str) -> Mapping[str, str]:
-        return {text.lower(): text for text in texts}
+        return {text: text for text in texts}
 
     def attribute(name: str) -> Values:
         def values(record: Record) -> Sequence[Any]:
@@ -191,10 +197,10 @@ def _bytes(element: Bytes, name: str, nodes: Callable[[Record], Sequence[codec.N
 
 def _typed() -> Iterator[FilterField]:
     yield FilterField("data_pages", "number", _decoded("data_pages"))
-    words = {name.lower(): name for name in PAGE_TYPE.values.values()}
-    yield FilterField("types", "text", lambda record: list(record.fields.get("types", ())), words)
-    for word, name in words.items():
-        yield FilterField(f"types.{word}", "number", _entries_of_type(name))
+    words = {name: name for name in PAGE_TYPE.values.values()}
+    yield FilterField("types", "text", lambda record: list(record.fields.get("types", ())), words, closed=True)
+    for name in words:
+        yield FilterField(f"types.{name.lower()}", "number", _entries_of_type(name))
 
 
 def _entries_of_type(name: str) -> Values:
@@ -214,8 +220,7 @@ def _words(field: Field) -> Mapping[str, int] | None:
             pairs = [(text, 1 << bit) for bit, text in field.names.bits.items()]
         case None:
             return None
-    words = {text.lower(): value for text, value in pairs}
-    return words | {text.replace(" ", "_"): value for text, value in words.items()}
+    return dict(pairs) | {text.replace(" ", "_"): value for text, value in pairs}
 
 
 def _nodes(record: Record, name: str) -> Sequence[codec.Node]:

@@ -19,6 +19,10 @@ _INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(\d{1,9}
 class ValueTextError(ValueError):
     """The text is no value that this field can have."""
 
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
 
 Use: TypeAlias = Literal["whole", "part", "pattern"]
 """A value to be equal to, a part to look for, or a regular expression."""
@@ -67,8 +71,13 @@ def _unquoted(text: str) -> str:
     return _ESCAPE.sub(replace, text[1:-1])
 
 
+def _named(field: FilterField, text: str) -> int | str | None:
+    wanted = text.lower()
+    return next((value for word, value in (field.names or {}).items() if word.lower() == wanted), None)
+
+
 def _number(field: FilterField, text: str) -> int:
-    value = (field.names or {}).get(text.lower())
+    value = _named(field, text)
     if isinstance(value, int):
         return value
     if text.lower() in ("true", "false"):
@@ -76,31 +85,29 @@ def _number(field: FilterField, text: str) -> int:
     try:
         return int(text, 16 if text.lower().startswith("0x") else 10)
     except ValueError:
-        raise ValueTextError(f"{field.name} is a number{_hint(field, text)}") from None
+        if field.names:
+            raise ValueTextError(f"{text!r} is no value of {field.name}", _hint(field, text)) from None
+        raise ValueTextError(f"{field.name} is a number, not {text!r}") from None
 
 
 def _word(field: FilterField, text: str) -> str:
-    known = (field.names or {}).get(text.lower())
+    known = _named(field, text)
     if known is not None:
         return str(known)
     if field.closed:
-        raise ValueTextError(f"{text!r} is no {field.name}{_hint(field, text)}")
+        raise ValueTextError(f"{text!r} is no {field.name}", _hint(field, text))
     return text
 
 
 def _hint(field: FilterField, text: str) -> str:
-    """Name what would have been right, for a field that has names."""
-    if not field.names:
-        return ""
+    """Name what would have been right, for a field whose values have names."""
     import difflib
 
-    close = difflib.get_close_matches(text.lower(), field.names, n=1)
+    words = {word.lower(): word for word in field.names or () if " " not in word}
+    close = difflib.get_close_matches(text.lower(), words, n=1, cutoff=0.5)
     if close:
-        best = field.names[close[0]]
-        return f"; did you mean {best if isinstance(best, str) else close[0]}?"
-    if len(field.names) > 12:
-        return ""
-    return f"; it knows {', '.join(str(word) for word in field.names if ' ' not in word)}"
+        return f"did you mean {words[close[0]]}?"
+    return f"it knows {', '.join(words.values())}" if len(words) <= 8 else ""
 
 
 def _truth(field: FilterField, text: str) -> bool:

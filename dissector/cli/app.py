@@ -20,7 +20,7 @@ app = typer.Typer(
 app.command()(read)
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001
+def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"{PROGRAM} {version()}")
         raise typer.Exit
@@ -45,4 +45,4 @@ def xendissect(
       tcpdump -i xenbr0 -w - port 8002 | xendissect read -
 
     'xendissect read --help' lists the options and filters.
-    """
+    """  # noqa: D301  click wants a real backspace there

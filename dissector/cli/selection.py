@@ -43,6 +43,9 @@ class Selection:
     """Decides for each event whether it is shown.
 
     Type, layer and display filter concern records only. Flow and direction concern everything that belongs to one.
+
+    Raises:
+        ValueError: the display filter is not understood.
     """
 
     def __init__(
@@ -52,19 +55,23 @@ class Selection:
         types: Collection[str] = (),
         layers: Collection[str] = (),
         direction: str | None = None,
-        test: Callable[[Record], bool] | None = None,
+        display_filter: str | None = None,
     ) -> None:
         self._flows = frozenset(flows)
         self._types = frozenset(types)
         self._layers = frozenset(layers)
         self._direction = direction
-        self._test = test
+        self._test: Callable[[Record], bool] | None = None
+        if display_filter is not None:
+            from dissector.display_filter import compile_filter
+
+            self._test = compile_filter(display_filter)
 
     def __call__(self, event: Event) -> bool:
         """Tell whether to show `event`."""
         if isinstance(event, Total):
             return True
-        if self._flows and event.flow not in self._flows:
+        if self._flows and event.flow is not None and event.flow not in self._flows:
             return False
         if self._direction is not None and getattr(event, "direction", None) not in (None, self._direction):
             return False

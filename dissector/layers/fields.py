@@ -2,33 +2,23 @@
 """Scapy fields for the elements of a definition.
 
 Plain integers, enumerations, flags and byte runs are scapy's own classes, made tolerant: a field whose bytes end early
-holds a :class:`Cut`, which prints as such and builds to exactly the bytes that were there. Lists of pfns, lists of
-structures, page contents and string pairs need classes of their own, because scapy's stop at 4096 items and raise on
-a wrong count; these take what is there and leave the rest.
+holds a :class:`Cut`, which prints as such and builds to exactly the bytes that were there.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from scapy import fields as scapy_fields
-from scapy.fields import FieldListField, PacketListField, RawVal
-from scapy.volatile import RandNum
+from scapy.fields import RawVal
 
-from dissector.spec.libxc import DATA_PAGE_TYPES, PAGE_SIZE, PAGE_TYPE, PFN_MASK, PFN_TYPE_SHIFT
-from dissector.spec.model import Bytes, Enum, Field, Flags, PfnList
+from dissector.spec.model import Bytes, Enum, Field, Flags
 from dissector.wire.codec import ByteOrder, field_order
-
-MAX_ITEMS = 1 << 16
-"""Most structures of one list that become packets; what is beyond stays bytes (``surplus``)."""
 
 BYTES_SHOWN = 32
 """Longer runs of bytes are shortened by show() and repr()."""
-
-FieldKind: TypeAlias = Literal["int", "hex", "enum", "length", "count"]
 
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _NAMES = {1: "Byte", 2: "Short", 4: "Int", 8: "Long"}
@@ -130,191 +120,6 @@ def byte_run(element: Bytes) -> Any:
         cls = tolerant(getattr(scapy_fields, f"{shown}StrLenField"))
         return cls(element.name, b"", length_from=lambda packet: number(packet, length))
     return tolerant(getattr(scapy_fields, f"{shown}StrField"))(element.name, b"")
-
-
-class PfnField(scapy_fields.LELongField):  # type: ignore[misc]
-    """One entry of a pfn list: u64, with the page type in bits 63-60 when the list is typed.
-
-    A pair ``(pfn, page type)`` is taken as well, the type as a number or by its name: ``(0x3ff, "XTAB")``.
-    """
-
-    __slots__ = ["typed"]
-
-    def __init__(self, name: str, default: int, *, typed: bool, order: ByteOrder) -> None:
-        scapy_fields.Field.__init__(self, name, default, struct_format(8, order))
-        self.typed = typed
-
-    def any2i(self, packet: Any, value: Any) -> Any:
-        """Take a number or a pair of pfn and page type."""
-        if isinstance(value, tuple):
-            pfn, kind = value
-            return entry(pfn, kind)
-        return value
-
-    def i2repr(self, packet: Any, value: int) -> str:
-        """Show the pfn in hex, and the name of its page type unless that is the normal one."""
-        if not self.typed:
-            return f"{value:#x}"
-        kind = page_type(value)
-        return f"{pfn(value):#x}" if kind == "NOTAB" else f"{pfn(value):#x} {kind}"
-
-
-def entry(pfn: int, kind: int | str = 0) -> int:
-    """Make an entry of a typed pfn list from a pfn and a page type (number or name)."""
-    if isinstance(kind, str):
-        kind = next(value for value, text in PAGE_TYPE.values.items() if text == kind)
-    return pfn | kind << PFN_TYPE_SHIFT
-
-
-def pfn(entry: int) -> int:
-    """Return the page frame number of an entry of a typed pfn list."""
-    return entry & PFN_MASK
-
-
-def page_type(entry: int) -> str:
-    """Return the name of the page type of an entry of a typed pfn list."""
-    value = entry >> PFN_TYPE_SHIFT
-    return PAGE_TYPE.values.get(value, f"{value:#x}")
-
-
-def has_contents(entry: int) -> bool:
-    """Tell whether 4096 bytes of contents belong to this entry of a typed pfn list."""
-    return entry >> PFN_TYPE_SHIFT in DATA_PAGE_TYPES
-
-
-class PfnListField(FieldListField):  # type: ignore[misc]
-    """A list of u64 page frame numbers."""
-
-    __slots__ = ["code"]
-
-    def __init__(self, element: PfnList, order: ByteOrder) -> None:
-        item = PfnField(element.name, 0, typed=element.typed, order=order)
-        name = element.count
-        count_from = None if name is None else lambda packet: number(packet, name)
-        super().__init__(element.name, [], item, count_from=count_from)
-        self.code = "<" if order == "little" else ">"
-
-    def any2i(self, packet: Any, value: Any) -> Any:
-        """Take any sequence of entries (a numpy array too), or one entry."""
-        if isinstance(value, int | tuple | RawVal):
-            return super().any2i(packet, value)
-        return [entry if type(entry) is int else self.field.any2i(packet, _plain(entry)) for entry in value]
-
-    def getfield(self, packet: Any, data: bytes) -> tuple[bytes, list[int]]:
-        """Take as many whole entries as the count asks for and the body holds."""
-        count = len(data) // 8
-        if self.count_from is not None:
-            count = min(count, self.count_from(packet))
-        values = struct.unpack_from(f"{self.code}{count}Q", data)
-        return data[8 * count :], list(values)
-
-    def addfield(self, packet: Any, data: bytes, value: Any) -> bytes:
-        """Append the entries."""
-        return data + struct.pack(f"{self.code}{len(value)}Q", *value)
-
-    def i2repr(self, packet: Any, value: Any) -> str:
-        """Show the first and last entries of a long list."""
-        shown = [self.field.i2repr(packet, one) for one in (value if len(value) <= 16 else value[:8])]
-        if len(value) > 16:
-            shown += ["…", *(self.field.i2repr(packet, one) for one in value[-2:])]
-        count = f" ({len(value)} pfns)" if len(value) > 16 else ""
-        return f"[{', '.join(shown)}]{count}{not_kept(packet, self.name)}"
-
-    def randval(self) -> Any:
-        """Return a random entry."""
-        return RandNum(0, (1 << 64) - 1)
-
-
-def _plain(entry: Any) -> Any:
-    return entry if isinstance(entry, tuple) else int(entry)
-
-
-class PagesField(scapy_fields.StrField):  # type: ignore[misc]
-    """Contents of the pages of a pfn list, one after the other; never shown in full."""
-
-    __slots__ = ["pfns"]
-
-    def __init__(self, name: str, pfns: str) -> None:
-        super().__init__(name, b"")
-        self.pfns = pfns
-
-    def getfield(self, packet: Any, data: bytes) -> tuple[bytes, bytes]:
-        """Take 4096 bytes for each entry that carries contents, as far as they are there."""
-        size = PAGE_SIZE * sum(map(has_contents, packet.getfieldval(self.pfns)))
-        return data[size:], data[:size]
-
-    def i2repr(self, packet: Any, value: Any) -> str:
-        """Show how much there is, not what."""
-        omitted = getattr(packet, "omitted", 0)
-        if omitted:
-            return f"<{len(value)} bytes, {omitted} not kept>"
-        return f"<{len(value)} bytes, {len(value) // PAGE_SIZE} pages>"
-
-
-class ItemsField(PacketListField):  # type: ignore[misc]
-    """A list of structures, each a packet of one generated class."""
-
-    __slots__ = ["counted"]
-
-    def __init__(self, name: str, cls: type, counted: str | None) -> None:
-        super().__init__(name, [], cls)
-        self.counted = counted
-
-    def getfield(self, packet: Any, data: bytes) -> tuple[bytes, list[Any]]:
-        """Take whole structures up to the count; what is too short for one is left."""
-        limit = MAX_ITEMS if self.counted is None else min(MAX_ITEMS, number(packet, self.counted))
-        items: list[Any] = []
-        at = 0
-        while len(items) < limit and len(data) - at >= self.cls.minimum:
-            size = self.cls.size_at(data, at)
-            items.append(self.cls(data[at : at + size], _internal=1, _parent=packet))
-            at += size
-        return data[at:], items
-
-
-class PairsField(scapy_fields.StrField):  # type: ignore[misc]
-    """``key NUL value NUL`` pairs, as a list of pairs of bytes; a dict and text are taken as well."""
-
-    __slots__: list[str] = []
-    islist = 1
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name, [])
-
-    def any2i(self, packet: Any, value: Any) -> Any:
-        """Take a dict or a sequence of pairs, of bytes or text."""
-        if value is None or isinstance(value, RawVal):
-            return value
-        pairs = value.items() if isinstance(value, dict) else value
-        return [(_encoded(key), _encoded(text)) for key, text in pairs]
-
-    def getfield(self, packet: Any, data: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-        """Take the whole pairs; bytes without their NUL are left."""
-        texts = data.split(b"\0")
-        whole = (len(texts) - 1) // 2 * 2
-        pairs = list(zip(texts[:whole:2], texts[1:whole:2], strict=True))
-        return b"\0".join(texts[whole:]), pairs
-
-    def addfield(self, packet: Any, data: bytes, value: Any) -> bytes:
-        """Append the pairs."""
-        return data + b"".join(part + b"\0" for pair in value for part in pair)
-
-    def i2len(self, packet: Any, value: Any) -> int:
-        """Return the bytes of all pairs."""
-        return len(self.addfield(packet, b"", value))
-
-    def i2repr(self, packet: Any, value: Any) -> str:
-        """Show ``key=value``."""
-        texts = (f"{key.decode('utf-8', 'replace')}={text.decode('utf-8', 'replace')}" for key, text in value)
-        return f"[{', '.join(texts)}]{not_kept(packet, self.name)}"
-
-    def randval(self) -> Any:
-        """Leave the pairs alone when fuzzing."""
-        return None
-
-
-def _encoded(text: Any) -> bytes:
-    return text.encode() if isinstance(text, str) else bytes(text)
 
 
 def hidden_unless_set(field: Any) -> Any:

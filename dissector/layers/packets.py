@@ -8,301 +8,60 @@ of the list (``XenLibxcHvmParamsParam``). Field names are those of the spec, whi
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from scapy.fields import RawVal
-from scapy.packet import Packet
+from scapy import fields as scapy_fields
+from scapy.utils import EDecimal
 
 from dissector.layers import fields as layer_fields
-from dissector.layers.fields import Cut, has_contents, hidden_unless_set, page_type, pfn, tolerant
+from dissector.layers import lists
+from dissector.layers.base import FramedRecord, Structure, XenRecord, feeds_of
+from dissector.layers.fields import hidden_unless_set, tolerant
 from dissector.spec import ALL_RECORDS, BY_TYPE, libxc
 from dissector.spec.model import (
     OPTIONAL_RECORD,
-    RECORD_ALIGNMENT,
     RECORD_HEADER,
     RECORD_HEADER_SIZE,
     Array,
     Bytes,
     Element,
-    Enum,
     Field,
     Pages,
     PfnList,
     Record,
     StringPairs,
 )
-from dissector.wire import events
-from dissector.wire.codec import ByteOrder
 from dissector.wire.framer import unknown_record
 
-FACTS = frozenset(
-    ("flow", "offset", "size", "body_length", "header_size", "first_frame", "last_frame", "complete", "lost", "time_end")
-)
-"""What a packet of MigrationSession knows besides its fields; a field of the same name wins (see ``event``)."""
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scapy.packet import Packet
+
+    from dissector.wire import events
+    from dissector.wire.codec import ByteOrder
 
 STRAY_HEADERS = (libxc.CHECKPOINT_DIRTY_PFN_LIST,)
 """Records that Xen 4.18+ writes with stray bytes behind the record header (stream.md 4.6)."""
 
-SUMMARY_FACTS = 3
-"""Scalar fields in a one-line summary."""
 
-
-class _Structure(Packet):  # type: ignore[misc]
-    """A run of fields that dissects whatever bytes it is given, and builds them again."""
-
-    __slots__: list[str] = []
-    definition: ClassVar[Record]
-    order: ClassVar[ByteOrder]
-    last_field: ClassVar[str] = ""
-    sizes: ClassVar[dict[str, int]] = {}
-    """Bytes of the fields whose size is fixed."""
-    minimum: ClassVar[int] = 1
-    size_at: ClassVar[layer_fields.SizeOf]
-
-    def take(self, data: bytes, wanted: Sequence[Any]) -> bytes:
-        """Dissect the fields of `wanted` from `data` as far as it goes; return the bytes behind them."""
-        cache = self.raw_packet_cache_fields
-        for field in wanted:
-            size = self.sizes.get(field.name)
-            if size is not None and len(data) < size:
-                data, value = b"", Cut(data)
-            else:
-                data, value = field.getfield(self, data)
-            self.fields[field.name] = value
-            if cache is not None and (field.islist or field.holds_packets or field.ismutable):
-                copied = None
-                if not isinstance(value, RawVal):
-                    copied = self._raw_packet_cache_field_value(field, value, copy=True)
-                cache[field.name] = copied if copied is not None else value
-        return data
-
-    def do_dissect(self, s: bytes) -> bytes:
-        """Dissect all fields; nothing is raised, however short the bytes are."""
-        self.raw_packet_cache_fields = {}
-        rest = self.take(s, self.fields_desc)
-        self.raw_packet_cache = s[: len(s) - len(rest)]
-        self.explicit = 1
-        return rest
-
-    def extract_padding(self, s: bytes) -> tuple[bytes, bytes]:
-        """Hand back what is behind this structure: it is not ours."""
-        return b"", s
-
-
-class XenRecord(_Structure):
-    """What all headers, messages and records have in common.
-
-    Packets of :class:`~dissector.layers.MigrationSession` have ``event``, the engine's record event, and give its
-    facts as attributes: flow, offset, size, first_frame, last_frame, complete, lost, time_end, header_size (and
-    ``direction``, ``time``, ``wirelen`` in scapy's own slots). ``omitted`` counts the bytes of the record that the
-    session did not keep (page contents, lost bytes): such a packet has all its facts, but it can not be built.
-    """
-
-    __slots__ = ["event", "omitted"]
-    name = "Xen migration record"
-    layer: ClassVar[str] = ""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        object.__setattr__(self, "event", None)
-        object.__setattr__(self, "omitted", 0)
-        super().__init__(*args, **kwargs)
-
-    def __getattr__(self, attr: str) -> Any:
-        if attr in FACTS and attr not in self.default_fields and self.event is not None:
-            return getattr(self.event, attr)
-        return super().__getattr__(attr)
-
-    def __len__(self) -> int:
-        if self.omitted and self.event is not None:
-            return int(self.event.size)
-        return int(super().__len__())
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *(FACTS if self.event is not None else ())})
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self.omitted and self.event is not None:
-            return packet_of, (self.event, self.sniffed_on)
-        reduced: tuple[Any, ...] = super().__reduce__()
-        return reduced
-
-    @property
-    def pfns(self) -> list[int]:
-        """The page frame numbers of the record's pfn list, page types removed."""
-        found = self._pfn_list()
-        if found is None:
-            return []
-        element, values = found
-        return [pfn(value) for value in values] if element.typed else list(values)
-
-    @property
-    def page_types(self) -> list[str]:
-        """The names of the page types of a PAGE_DATA's pfns."""
-        found = self._pfn_list()
-        return [page_type(value) for value in found[1]] if found is not None and found[0].typed else []
-
-    def page(self, number: int) -> bytes | None:
-        """Return the contents of page frame `number`, or None when this record has none for it.
-
-        Raises:
-            LookupError: the record carries contents for it, but they were not kept (a packet of MigrationSession).
-        """
-        pages = next((element for element in self.definition.body if isinstance(element, Pages)), None)
-        found = self._pfn_list()
-        if pages is None or found is None:
-            return None
-        at = 0
-        for value in found[1]:
-            if pfn(value) == number and has_contents(value):
-                contents = bytes(self.getfieldval(pages.name))[at : at + libxc.PAGE_SIZE]
-                if self.omitted and len(contents) < libxc.PAGE_SIZE:
-                    raise LookupError(f"the contents of page {number:#x} were not kept")
-                return contents
-            at += libxc.PAGE_SIZE if has_contents(value) else 0
-        return None
-
-    def _pfn_list(self) -> tuple[PfnList, list[int]] | None:
-        for element in self.definition.body:
-            if isinstance(element, PfnList):
-                values = self.getfieldval(element.name)
-                return element, [] if isinstance(values, RawVal) else values
-        return None
-
-    def copy(self) -> Any:
-        """Return a deep copy, event included."""
-        return self._with_event(super().copy())
-
-    def clone_with(self, payload: Any = None, **kwargs: Any) -> Any:
-        """Return a copy with other fields; used by scapy to build."""
-        return self._with_event(super().clone_with(payload, **kwargs))
-
-    def _with_event(self, clone: Any) -> Any:
-        clone.event = self.event
-        clone.omitted = self.omitted
-        return clone
-
-    def do_build(self) -> Any:
-        """Build, or refuse when bytes of the record are not here.
-
-        Raises:
-            ValueError: the packet comes from MigrationSession, which did not keep all bytes of the record. Supply
-                them and set ``omitted`` to 0.
-        """
-        if self.omitted:
-            raise ValueError(f"{self.name}: {self.omitted} bytes were not kept, so it can not be built")
-        return super().do_build()
-
-    def mysummary(self) -> str:
-        """Say it in one line: where it was (if it was), what it is, and what matters in it."""
-        words = [self.name, ", ".join(_facts(self))]
-        if self.event is not None:
-            words = [self.event.direction, str(self.event.offset), *words]
-            if not self.event.complete:
-                lost = sum(length for _, length in self.event.lost)
-                words.append(f"[lost {lost} bytes]" if lost else "[cut]")
-        return " ".join(word for word in words if word)
-
-
-class _FramedRecord(XenRecord):
-    """A record: type and body length in front, body, padding to a multiple of 8 behind."""
-
-    __slots__: list[str] = []
-    header_fields: ClassVar[tuple[Any, ...]] = ()
-    body_fields: ClassVar[tuple[Any, ...]] = ()
-    length_code: ClassVar[str] = "<I"
-
-    def do_dissect(self, s: bytes) -> bytes:
-        """Dissect header, body and padding; nothing is raised, however wrong or short they are."""
-        self.raw_packet_cache_fields = {}
-        rest = self.take(s, self.header_fields)
-        length = layer_fields.number(self, "body_length")
-        body, rest = rest[:length], rest[length:]
-        self.take_body(body)
-        padding, rest = rest[: -length % RECORD_ALIGNMENT], rest[-length % RECORD_ALIGNMENT :]
-        used = len(s) - len(rest)
-        if padding != bytes((len(padding) - used) % RECORD_ALIGNMENT):
-            self.fields["padding"] = padding
-        self.raw_packet_cache = s[:used]
-        self.explicit = 1
-        return rest
-
-    def take_body(self, body: bytes) -> None:
-        """Dissect the body; bytes that belong to no field become ``surplus``."""
-        surplus = self.take(body, self.body_fields)
-        if surplus:
-            self.fields["surplus"] = surplus
-
-    def post_build(self, pkt: bytes, pay: bytes) -> bytes:
-        """Fill in body length and padding where they are not set."""
-        stray = len(bytes(self.fields.get("stray") or b""))
-        padding = self.getfieldval("padding")
-        length = len(pkt) - RECORD_HEADER_SIZE - stray - len(padding or b"")
-        if padding is None:
-            pkt += bytes((stray - len(pkt)) % RECORD_ALIGNMENT)
-        if self.getfieldval("body_length") is None:
-            pkt = pkt[:4] + struct.pack(self.length_code, length) + pkt[RECORD_HEADER_SIZE:]
-        return pkt + pay
-
-
-def _facts(packet: XenRecord) -> Iterator[str]:
-    """Yield what a summary says about the fields, by the kind of each element."""
-    scalars = 0
-    feeds = _feeds(packet.definition.body)
-    for element in packet.definition.body:
-        value = packet.getfieldval(_field_name(element.name))
-        if isinstance(value, RawVal):
-            continue
-        match element:
-            case Field():
-                dull = element.reserved or element.const is not None or element.name in feeds
-                if not dull and scalars < SUMMARY_FACTS:
-                    scalars += 1
-                    yield f"{element.name}={_scalar(element, value)}"
-            case PfnList():
-                pfns = packet.pfns
-                yield f"{len(pfns)} pfns {pfns[0]:#x}-{pfns[-1]:#x}" if pfns else "0 pfns"
-            case Pages():
-                yield f"{sum(map(has_contents, packet.getfieldval(element.pfns)))} pages"
-            case Array():
-                yield f"{len(value)} {element.meaning}"
-            case StringPairs():
-                yield f"{len(value)} pairs"
-            case Bytes(length=str() | None) if value:
-                yield f"{element.name} {len(value)} bytes"
-
-
-def _scalar(field: Field, value: Any) -> str:
-    if isinstance(field.names, Enum):
-        return field.names.values.get(int(value), str(value))
-    if field.names is not None:
-        return str(value) or "0"
-    return f"{value:#x}" if field.hexadecimal else str(value)
-
-
-def _feeds(body: Sequence[Element]) -> dict[str, tuple[str | None, str | None]]:
-    """Map the fields that hold a length or a count to the element they are the (length, count) of."""
-    found: dict[str, tuple[str | None, str | None]] = {}
-    for element in body:
-        if isinstance(element, Bytes) and isinstance(element.length, str):
-            found[element.length] = (element.name, None)
-        elif isinstance(element, PfnList | Array) and element.count is not None:
-            found[element.count] = (None, element.name)
-    return found
-
-
-def _field_name(name: str) -> str:
-    """Return the name of a scapy field: the spec's, with a ``_`` behind where scapy's Packet has that attribute."""
-    return f"{name}_" if hasattr(XenRecord, name) or name in XenRecord.__all_slots__ else name
+_METACLASS: Any = type(Structure)
 
 
 def _camel(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
 
 
+def _check_names(record: Record, body: Sequence[Element]) -> None:
+    """Field names are the same everywhere, so a name that scapy's packets use themselves can not be in the spec."""
+    for element in body:
+        if hasattr(XenRecord, element.name) or element.name in XenRecord.__all_slots__:
+            raise ValueError(f"{record.layer} {record.name}: scapy packets have an attribute {element.name!r} already")
+
+
 def _make_fields(owner: str, record: Record, body: Sequence[Element], order: ByteOrder) -> list[Any]:
-    feeds = _feeds(body)
+    _check_names(record, body)
+    feeds = feeds_of(body)
     made = []
     for element in body:
         match element:
@@ -315,26 +74,25 @@ def _make_fields(owner: str, record: Record, body: Sequence[Element], order: Byt
             case Bytes():
                 field = layer_fields.byte_run(element)
             case PfnList():
-                field = layer_fields.PfnListField(element, order)
+                field = lists.PfnListField(element, order)
             case Pages():
-                field = layer_fields.PagesField(element.name, element.pfns)
+                field = lists.PagesField(element.name, element.pfns)
             case StringPairs():
-                field = layer_fields.PairsField(element.name)
+                field = lists.PairsField(element.name)
             case Array():
                 item = _make_item(owner, record, element, order)
-                field = layer_fields.ItemsField(element.name, item, element.count)
-        field.name = _field_name(field.name)
+                field = lists.ItemsField(element.name, item, element.count)
         made.append(field)
     return made
 
 
 def _sizes(body: Sequence[Element]) -> dict[str, int]:
-    found = {}
+    found: dict[str, int] = {}
     for element in body:
         if isinstance(element, Field):
-            found[_field_name(element.name)] = element.size
+            found[element.name] = element.size
         elif isinstance(element, Bytes) and isinstance(element.length, int):
-            found[_field_name(element.name)] = element.length
+            found[element.name] = element.length
     return found
 
 
@@ -354,13 +112,13 @@ def _make_item(owner: str, record: Record, array: Array, order: ByteOrder) -> An
         "minimum": minimum,
         "size_at": staticmethod(size_at),
     }
-    ITEMS[f"{name}{suffix}"] = made = type(_Structure)(f"{name}{suffix}", (_Structure,), namespace)
+    ITEMS[f"{name}{suffix}"] = made = _METACLASS(f"{name}{suffix}", (Structure,), namespace)
     return made
 
 
 def _document(text: str, body: Sequence[Element]) -> str:
     lines = [f"{text[:1].upper()}{text[1:]}", ""]
-    lines += [f"    {_field_name(element.name)}: {element.meaning}" for element in body]
+    lines += [f"    {element.name}: {element.meaning}" for element in body]
     return "\n".join(lines).rstrip()
 
 
@@ -379,21 +137,24 @@ def _make_class(record: Record, order: ByteOrder) -> Any:
         "layer": record.layer,
         "last_field": body[-1].name if body else "",
     }
-    base = XenRecord
+    base: type[XenRecord] = XenRecord
     if record.type_id is not None:
-        base = _FramedRecord
+        base = FramedRecord
         header = _record_header(record, order)
-        tail = [hidden_unless_set(tolerant(layer_fields.scapy_fields.XStrField)(n, None)) for n in ("surplus", "padding")]
-        stray = [hidden_unless_set(tolerant(layer_fields.scapy_fields.XStrField)("stray", None))]
+        surplus, padding, stray = (_hidden_bytes(name) for name in ("surplus", "padding", "stray"))
         namespace |= {
             "header_fields": tuple(header),
             "body_fields": tuple(body),
             "length_code": layer_fields.struct_format(4, order),
             "sizes": _sizes((*RECORD_HEADER, *record.body)),
         }
-        body = [*header, *(stray if record in STRAY_HEADERS else ()), *body, *tail]
+        body = [*header, *([stray] if record in STRAY_HEADERS else []), *body, surplus, padding]
     namespace["fields_desc"] = body
-    return type(base)(f"{name}BE" if order == "big" else name, (base,), namespace)
+    return _METACLASS(f"{name}BE" if order == "big" else name, (base,), namespace)
+
+
+def _hidden_bytes(name: str) -> Any:
+    return hidden_unless_set(tolerant(scapy_fields.XStrField)(name, None))
 
 
 def _record_header(record: Record, order: ByteOrder) -> list[Any]:
@@ -403,7 +164,7 @@ def _record_header(record: Record, order: ByteOrder) -> list[Any]:
     enumeration = layer_fields.integer_class(type_field.size, order, kind="EnumField")
     return [
         enumeration(type_field.name, record.type_id, names),
-        tolerant(layer_fields.scapy_fields.LenField)(
+        tolerant(scapy_fields.LenField)(
             length_field.name, None, fmt=layer_fields.struct_format(length_field.size, order)
         ),
     ]
@@ -464,8 +225,6 @@ def by_name(name: str) -> type[Packet]:
 
 def packet_of(event: events.Record, sniffed_on: Any = None) -> XenRecord:
     """Make the packet of a record event: its fields from the bytes that were kept, its facts from the event."""
-    from scapy.utils import EDecimal
-
     packet = class_of(event.definition, event.order)()
     packet.event = event
     packet.direction = event.direction
@@ -473,7 +232,7 @@ def packet_of(event: events.Record, sniffed_on: Any = None) -> XenRecord:
     packet.wirelen = event.size
     if event.time is not None:
         packet.time = EDecimal(event.time) / 1_000_000_000
-    if isinstance(packet, _FramedRecord):
+    if isinstance(packet, FramedRecord):
         packet.fields["type"] = event.type_id
         packet.fields["body_length"] = event.body_length
         if event.extra.get("stray"):
@@ -483,8 +242,8 @@ def packet_of(event: events.Record, sniffed_on: Any = None) -> XenRecord:
     else:
         packet.omitted = event.size - len(event.body)
         packet.take(event.body, packet.fields_desc)
-    if event.lost and not packet.omitted:
-        packet.omitted = sum(length for _, length in event.lost)
+    if not event.complete and not packet.omitted:
+        packet.omitted = sum(length for _, length in event.lost) or 1
     packet.explicit = 1
     return packet
 

@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from dissector.wire.events import Event
 
 
+class Output(Protocol):
+    """Where a sink writes: a text stream, or whatever stands in front of one."""
+
+    def write(self, text: str, /) -> int:
+        """Write text; whole lines at a time."""
+
+
 class Sink(Protocol):
     """Takes the events of one input in order; `close` once, after the last."""
 

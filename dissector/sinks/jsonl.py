@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec.json
 
@@ -13,6 +13,8 @@ from dissector.wire.events import Event, Finding, Flow, Gap, Record, Resync, Sum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from dissector.sinks import Output
 
 SCHEMA: Final = 1
 """Raised when a consumer of the old form would misread the new one; new keys alone do not raise it."""
@@ -170,7 +172,7 @@ def event_object(event: Event, *, pfns: bool = False) -> dict[str, Any]:
 class JsonSink:
     """Writes JSON lines; the stream has to be UTF-8."""
 
-    def __init__(self, stream: TextIO, *, pfns: bool = False) -> None:
+    def __init__(self, stream: Output, *, pfns: bool = False) -> None:
         self._write = stream.write
         self._encode = msgspec.json.Encoder().encode
         self._pfns = pfns

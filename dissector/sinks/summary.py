@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final
 
 from dissector.sinks.clock import rfc3339
 from dissector.sinks.colour import Palette, printable
@@ -16,6 +16,7 @@ from dissector.wire.events import Flow, Summary, Total
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from dissector.sinks import Output
     from dissector.wire.events import Event
 
 LABEL_WIDTH: Final = 10
@@ -61,7 +62,7 @@ def duration_text(seconds: float) -> str:
 class SummarySink:
     """Remembers the summaries and writes them at the end, where they are not lost between lines."""
 
-    def __init__(self, stream: TextIO, palette: Palette) -> None:
+    def __init__(self, stream: Output, palette: Palette) -> None:
         self._stream = stream
         self._paint = palette.paint
         self._arrow = "→" if utf8_stream(stream) else ">"
@@ -145,11 +146,10 @@ class SummarySink:
     def _memory(self, summary: Summary) -> str:
         said = f"{summary.pages:,} page{'' if summary.pages == 1 else 's'} ({size_text(PAGE_SIZE * summary.pages)})"
         if summary.passes:
-            said += f" in {summary.passes} pass{'' if summary.passes == 1 else 'es'}"
-            if summary.checkpoints:
-                said += " and what the later checkpoints sent"
+            until = " up to the first checkpoint" if summary.checkpoints else ""
+            said += f", {summary.passes} pass{'' if summary.passes == 1 else 'es'}{until}"
         if summary.checkpoints:
-            said += f"; {counted(summary.checkpoints, 'checkpoint')}"
+            said += f", {counted(summary.checkpoints, 'checkpoint')}"
         return said
 
     def _records(self, summary: Summary) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final
 
 from dissector.sinks.clock import LineClock, TimeStyle
 from dissector.sinks.colour import Palette, printable
@@ -15,6 +15,7 @@ from dissector.wire.events import Finding, Flow, Gap, Record, Resync
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dissector.sinks import Output
     from dissector.wire.events import Event
 
 LAYER_WIDTH: Final = 6
@@ -52,7 +53,7 @@ def endpoint(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def utf8_stream(stream: TextIO) -> bool:
+def utf8_stream(stream: Output) -> bool:
     """Tell whether arrows and other non-ASCII characters can be written to `stream`."""
     return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "").replace("_", "") == "utf8"
 
@@ -62,7 +63,7 @@ class TextSink:
 
     def __init__(
         self,
-        stream: TextIO,
+        stream: Output,
         palette: Palette,
         *,
         time: TimeStyle = "utc",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final
 
 from dissector.sinks.clock import TimeStyle, rfc3339
 from dissector.sinks.colour import Palette, printable
@@ -20,6 +20,7 @@ from dissector.wire import codec, events
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dissector.sinks import Output
     from dissector.wire.codec import ByteOrder, Node
     from dissector.wire.events import Event
 
@@ -36,7 +37,7 @@ class TreeSink:
 
     def __init__(
         self,
-        stream: TextIO,
+        stream: Output,
         palette: Palette,
         *,
         time: TimeStyle = "utc",
@@ -77,7 +78,7 @@ class TreeSink:
             self._lost(record)
         if record.type_id is not None:
             kind, length = RECORD_HEADER
-            self._row(1, kind.name, f"{record.type_id:#x}", kind.meaning)
+            self._row(1, kind.name, f"{record.type_id:#x} {record.type}", kind.meaning)
             self._row(1, length.name, f"{record.body_length:,}", length.meaning)
         for name, value in record.extra.items():
             self._row(1, name, str(value))

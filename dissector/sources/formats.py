@@ -207,6 +207,7 @@ class PcapngFormat:
         self.linktype: int | None = None
         self.interfaces: list[Interface] = []
         self._order = "<"
+        self._enhanced, self._length = struct.Struct("<IIIIIII"), struct.Struct("<I")
 
     def header(self, buffer: memoryview) -> int | None:
         """See `CaptureFormat.header`; takes the interface blocks behind it too, as far as they are in the buffer."""
@@ -225,8 +226,19 @@ class PcapngFormat:
 
     def packet(self, buffer: memoryview, position: int, end: int) -> tuple[int, Packet | None]:
         """See `CaptureFormat.packet`."""
-        if end - position < 12:
-            return position, None
+        if end - position < 32:
+            if end - position < 12:
+                return position, None
+        else:  # the usual block in one go; whatever is unusual about it is looked into below
+            kind, length, number, high, low, captured, wire_length = self._enhanced.unpack_from(buffer, position)
+            stop = position + length
+            fits = captured + 32 <= length <= MAX_RECORD and not length & 3 and stop <= end
+            known = kind == ENHANCED_PACKET and number < len(self.interfaces)
+            if fits and known and self._length.unpack_from(buffer, stop - 4)[0] == length:
+                described = self.interfaces[number]
+                time = described.offset + (high << 32 | low) * described.multiplier // described.divisor
+                start = position + 28
+                return stop, Packet(time, described.linktype, buffer[start : start + captured], wire_length, number)
         kind = self._u32(buffer, position)
         order = self._byte_order(buffer, position) if kind == SECTION else self._order
         (length,) = struct.unpack_from(order + "I", buffer, position + 4)
@@ -292,6 +304,7 @@ class PcapngFormat:
         if length < 28 or struct.unpack_from(order + "H", buffer, position + 12)[0] != 1:
             raise _damaged(self, position, "a section header of an unknown version")
         self._order = order
+        self._enhanced, self._length = struct.Struct(order + "IIIIIII"), struct.Struct(order + "I")
         self.shape = "pcapng" + order
         self.interfaces = []
         self.linktype = None

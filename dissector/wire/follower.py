@@ -79,6 +79,8 @@ class Follower:
         if self.search is not None:
             self._searched(self.search.gap(count, frame, time))
             return
+        if self.framer.entered is None and self.role == "forward" and self.flow.entry == "xl" and self.flow.start == "syn":
+            self.framer.expect_xl_header()
         self.framer.gap(count, frame, time)
         self._collect()
         if self.framer.failed:
@@ -285,11 +287,15 @@ class Follower:
             self._lost.append((unit.cut_at, unit.end))
         if not self._lost:
             return []
-        missing = []
+        self._lost.sort()
+        missing: list[tuple[int, int]] = []
         for start, end in self._lost:
             low, high = max(start, unit.offset), min(end, unit.end)
-            if low < high:
-                missing.append((low, high - low))
+            if low >= high:
+                continue
+            if missing and sum(missing[-1]) == low:
+                low = missing.pop()[0]
+            missing.append((low, high - low))
         self._lost = [(start, end) for start, end in self._lost if end > unit.end]
         return missing
 

@@ -122,6 +122,8 @@ class Kernel:
             Where the first packet begins that might matter, and how many were passed.
         """
         kind = shape[:-1]
+        if kind not in _PREFIX:
+            return position, 0
         if shape != self._shape:
             self._shape = shape
             self._steps = _Steps(shape[-1], 16 if kind == "pcap" else 0)

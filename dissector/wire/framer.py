@@ -24,7 +24,7 @@ from dissector.spec.model import (
     padded,
 )
 from dissector.wire import codec
-from dissector.wire.machine import CHOICES, LAYER, MESSAGES, MODES, NEXT, RECORDS, Head, State
+from dissector.wire.machine import BACK_CHANNEL_ORDER, CHOICES, LAYER, MESSAGES, MODES, NEXT, RECORDS, Head, State
 
 if TYPE_CHECKING:
     from dissector.spec.findings import Rule
@@ -36,6 +36,9 @@ _UNKNOWN_TYPES = 0x100
 """A type number above this (without the optional bit) is taken as a sign that framing is lost."""
 _LIBXL_LENGTH_MAX = 1 << 30
 """libxl sets no limit; a larger body_length is taken as a sign that framing is lost."""
+_CONFIG_LEN_SIZE = 4
+_CONFIG_LEN_MAX = 1 << 20
+"""Longest configuration believed when only its own length field tells."""
 _FOREIGN_EMPTY_MAX = 4096
 """Longest body accepted in a record that should have none."""
 
@@ -122,11 +125,13 @@ class Framer:
     """
 
     __slots__ = (
+        "_back_step",
         "_body_kept",
         "_counted",
         "_held",
         "_optional_data_len",
         "_streamv2",
+        "_weak",
         "entered",
         "failed",
         "findings",
@@ -184,6 +189,8 @@ class Framer:
         self._held: Unit | None = None
         self._optional_data_len: int | None = None
         self._streamv2 = True
+        self._weak: set[str] = set()
+        self._back_step: int | None = None
         self._counted = False
         self._body_kept = 0
         self._begin()
@@ -228,9 +235,9 @@ class Framer:
             elif self.unit is not None:
                 self._keep_prefix(frame, time)
             elif self._held is not None:
-                self._settle_list(RECORD_HEADER_SIZE, frame, time)
+                self._guess_list(frame, time)
                 self.failed = True
-            elif self.state in MESSAGES and self.need:
+            elif self.state in MESSAGES and (self.state is not State.XL_CONFIG or self._optional_data_len is not None):
                 if self.want:
                     self._open_message()
                 else:
@@ -244,6 +251,8 @@ class Framer:
         if self._held is not None:
             self._decide_list(self.start_frame, self.start_time, at_end=True)
         if self.unit is None and self.want and self.state in MESSAGES and self._identified():
+            if self.state is State.XL_CONFIG and self._optional_data_len is None:
+                return
             self._open_message()
         if self.unit is not None:
             unit = self.unit
@@ -261,6 +270,13 @@ class Framer:
             )
         self.want.clear()
 
+    def expect_xl_header(self) -> None:
+        """The other direction told that this one begins with an xl header, whatever is lost of it."""
+        self.entered = self.state = State.XL_HEADER
+        want = bytes(self.want)
+        self._begin()
+        self.want += want
+
     # -- what comes next -----------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
@@ -271,8 +287,7 @@ class Framer:
         if state is State.XL_CONFIG:
             length = self._optional_data_len
             if length is None:
-                self.need = 0
-                self.failed = True
+                self.need = _CONFIG_LEN_SIZE
                 return
             if length == 0:
                 self._after_config()
@@ -292,6 +307,8 @@ class Framer:
             self._decide_list(frame, time)
         elif self.unit is not None:
             self._body(frame, time)
+        elif self.state is State.XL_CONFIG and self._optional_data_len is None:
+            self._infer_config(frame, time)
         elif self.state in MESSAGES:
             self._message(frame, time)
         elif self.state in RECORDS:
@@ -404,8 +421,7 @@ class Framer:
                 self.failed = True
                 self.unit = None
                 return
-            self.weight += gained
-            self.heads += 1
+            self._weigh(unit, gained)
         self.skip = unit.end - self.position
         if self.skip:
             self._finding(findings.LIMIT_BODY, unit.offset, what=unit.name, kept=len(unit.body))
@@ -507,8 +523,7 @@ class Framer:
                 self.unit = None
                 self.failed = True
                 return
-            self.weight += gained
-            self.heads += 1
+            self._weigh(unit, gained)
             return
         assert unit.body_length is not None
         expected = codec.expected_length(unit.definition, unit.body, unit.order)
@@ -518,6 +533,19 @@ class Framer:
             )
         if len(unit.body) == self.limits.max_body:
             self._finding(findings.LIMIT_BODY, unit.offset, what=unit.name, kept=len(unit.body))
+
+    def _weigh(self, unit: Unit, gained: int) -> None:
+        """Count the evidence of one more head; a kind of record that proves little counts once."""
+        self.heads += 1
+        if gained > 1 or unit.name not in self._weak:
+            self.weight += gained
+        if gained <= 1:
+            self._weak.add(unit.name)
+        if self.state is State.BACK_CHANNEL:
+            step = unit.body[0] if unit.definition is libxl.CHECKPOINT_STATE and unit.body else -1
+            if self._back_step is not None and BACK_CHANNEL_ORDER.get(self._back_step) != step:
+                self.failed = True
+            self._back_step = step
 
     def _keep_prefix(self, frame: int, time: int | None) -> None:
         """Bytes of the wanted part are lost: keep what came before them and pass over the rest of the unit."""
@@ -573,6 +601,15 @@ class Framer:
         self._streamv2 = bool(int.from_bytes(body[36:40], self.xl_order) & xl.STREAMV2)
         self._optional_data_len = int.from_bytes(body[44:48], self.xl_order)
 
+    def _infer_config(self, frame: int, time: int | None) -> None:
+        """The xl header is lost, but its configuration follows: Xen's writer makes that all of the optional data."""
+        length = int.from_bytes(self.want[:_CONFIG_LEN_SIZE], self.xl_order)
+        if not 0 < length <= _CONFIG_LEN_MAX:
+            self.failed = True
+            return
+        self._optional_data_len = _CONFIG_LEN_SIZE + length
+        self._reread(self.start, frame, time)
+
     def _after_config(self) -> None:
         if self._streamv2:
             self.state = State.LIBXL_HEADER
@@ -617,6 +654,20 @@ class Framer:
             return
         self._settle_list(RECORD_HEADER_SIZE, frame, time)
 
+    def _guess_list(self, frame: int, time: int | None) -> None:
+        """What follows a list is lost: judge by its first word (pfn 0 is hardly ever dirty, stray bytes are zero)."""
+        unit = self._held
+        assert unit is not None
+        pfns = codec.entries(unit.body[: len(unit.body) & ~7], unit.order)
+        size = RECORD_HEADER_SIZE
+        if pfns and pfns[0] == 0:
+            size = 16
+        elif pfns and not any(pfn & 0xFFFF_FFFF for pfn in pfns):
+            size = 12
+        if size > RECORD_HEADER_SIZE:
+            unit.extra["header_size_inferred"] = True
+        self._settle_list(size, frame, time)
+
     def _settle_list(self, size: int, frame: int, time: int | None) -> None:
         """Hand out the held list as one with a header of `size` bytes, and read on behind it."""
         unit = self._held
@@ -632,7 +683,7 @@ class Framer:
                 unit.last_frame, unit.time_end = frame, time
                 self.start_frame, self.start_time = frame, time
             unit.header_size = size
-            unit.extra = {"stray": body[:stray].hex()}
+            unit.extra["stray"] = body[:stray].hex()
             unit.body = body[stray:]
             self._finding(findings.DIRTY_HEADER, unit.offset, size=size)
         unit.extra["header_size"] = size

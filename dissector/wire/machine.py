@@ -176,6 +176,9 @@ REVERSE_STATES = frozenset(
     }
 )
 
+BACK_CHANNEL_ORDER: dict[int, int] = {2: 3, 3: 1, 1: -1, -1: 2}
+"""R5 to R8 by control_id, -1 for a dirty list: READY, RESUMED, SUSPENDED, list, READY ... A strict framer insists."""
+
 ENTRY: dict[State, str] = {
     State.XL_HEADER: "xl",
     State.BANNER: "xl",

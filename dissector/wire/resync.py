@@ -33,6 +33,9 @@ _WINDOW = 16
 """Bytes that a head is recognised by: record header and the first 8 bytes of body."""
 _ENOUGH = 8
 """Evidence that makes a chain believable; see :func:`dissector.wire.codec.evidence`."""
+_ENOUGH_REVERSE = 3
+_REVERSE_HEADS = 4
+"""Heads that make a back channel believable in a direction that could as well be guest memory."""
 
 _TEXTS: tuple[tuple[bytes, int, State], ...] = (
     (xl.XL_MAGIC[:20], 0, State.XL_HEADER),
@@ -117,6 +120,18 @@ def _prefilter(role: Role | None, order: ByteOrder) -> re.Pattern[bytes]:
     return re.compile(word, re.DOTALL)
 
 
+def _looks_like_numbers(record: Record, scan: bytes, place: int) -> bool:
+    """Tell whether an empty record at `place` is rather one of a row of small numbers in guest memory.
+
+    The type number of an empty record followed by zeros is a small u64. What comes before the real one: the same again
+    never; before CHECKPOINT_END a device model's state or a CHECKPOINT, before the others anything.
+    """
+    before = scan[place - 8 : place] if place >= 8 else b""
+    if before == scan[place : place + 8]:
+        return True
+    return record is libxl.CHECKPOINT_END and before[1:] == bytes(7) and before[:1] not in (b"\0", b"\x0e")
+
+
 @dataclass(slots=True)
 class Candidate:
     """A chain of records being tried."""
@@ -174,20 +189,22 @@ class Search:
         broken: list[Candidate] = []
         for candidate in self.candidates:
             candidate.framer.gap(count, frame, time)
-            if candidate.framer.failed and candidate.framer.weight >= _ENOUGH and candidate.framer.heads > 1:
+            if candidate.framer.failed and self._believable(candidate, heads=2):
                 broken.append(candidate)
         self._bury()
         self.position += count
         self._tail = b""
         self._scanned = self.position
-        if broken and not self.candidates:
-            return max(broken, key=lambda one: one.framer.weight)
+        if broken:
+            best = max(broken, key=lambda one: one.framer.weight)
+            if all(best.framer.weight > living.framer.weight for living in self.candidates):
+                return best
         return self._proven()
 
     def end(self, frame: int, time: int | None) -> Candidate | None:
         """The stream ends: return the best candidate that is believable at all."""
         self._scan(self._tail, self.position - len(self._tail), frame, time, last=True)
-        believable = [one for one in self.candidates if one.framer.weight >= _ENOUGH]
+        believable = [one for one in self.candidates if self._believable(one, heads=1)]
         return max(believable, key=lambda one: one.framer.weight, default=None)
 
     # -- candidates ----------------------------------------------------------------------------------------------
@@ -195,13 +212,25 @@ class Search:
     def _bury(self) -> None:
         self.candidates = [one for one in self.candidates if not one.framer.failed]
 
+    def _believable(self, candidate: Candidate, heads: int) -> bool:
+        """Tell whether the evidence is enough for a chain of at least `heads` records.
+
+        A direction known to be reverse has no page contents to mistake for records: one whole head is enough there.
+        """
+        framer = candidate.framer
+        if self.role == "reverse":
+            return framer.heads >= 1 and framer.weight >= _ENOUGH_REVERSE
+        return framer.heads >= heads and framer.weight >= _ENOUGH
+
     def _proven(self) -> Candidate | None:
         for candidate in self.candidates:
             framer = candidate.framer
-            if framer.weight < _ENOUGH or framer.heads < 2:
+            if not self._believable(candidate, heads=2):
                 continue
-            beyond = framer.start - self.start >= libxc.LARGEST_PAGE_DATA
-            if beyond or candidate.role == "reverse" or framer.state is State.DONE:
+            if candidate.role == "reverse":
+                if self.role is not None or framer.heads >= _REVERSE_HEADS:
+                    return candidate
+            elif framer.start - self.start >= libxc.LARGEST_PAGE_DATA or framer.state is State.DONE:
                 return candidate
         return None
 
@@ -220,6 +249,8 @@ class Search:
             if place >= limit or not self._aligned(begin + place):
                 continue
             for record, pattern in heads[scan[place + shift]]:
+                if record.length.exact == (0,) and _looks_like_numbers(record, scan, place):
+                    continue
                 if pattern.match(scan, place) or (last and self._short(record, scan, place)):
                     self._try(RESYNC_STATE[record.layer, record.name], record, scan, begin, place, frame, time)
 

@@ -176,6 +176,7 @@ def test_pcapng_with_several_interfaces_and_sections(tmp_path: Path) -> None:
     assert form.shape == "pcapng<"
     assert form.header(memoryview(b"".join(blocks[:2] + blocks[3:]))) == 28 + 20 + 20
     assert form.linktype is None
+    form = PcapngFormat()
     packets = read(path.read_bytes(), form)
     assert [(packet.linktype, packet.interface, bytes(packet.data)) for packet in packets] == [
         (1, 0, b"a"),

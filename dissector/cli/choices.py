@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Options that take one of a few words."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class LayerChoice(StrEnum):
+    """Layers of the stream."""
+
+    XL = "xl"
+    LIBXL = "libxl"
+    LIBXC = "libxc"
+
+
+class DirectionChoice(StrEnum):
+    """Who sent it."""
+
+    FORWARD = "forward"
+    REVERSE = "reverse"
+
+
+class FormatChoice(StrEnum):
+    """What an input is."""
+
+    PCAP = "pcap"
+    PCAPNG = "pcapng"
+    XL = "xl"
+    LIBXL = "libxl"
+    LIBXC = "libxc"
+
+
+class TimeChoice(StrEnum):
+    """What the time column shows."""
+
+    UTC = "utc"
+    RELATIVE = "relative"
+    DELTA = "delta"
+    NONE = "none"
+
+
+class ColourChoice(StrEnum):
+    """When to use colours."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From a reader through a selection into sinks, and what the process ends with."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from dissector.cli import PROGRAM
+from dissector.sources import CaptureError
+from dissector.wire.events import Finding, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import TextIO
+
+    from dissector.reader import Reader
+    from dissector.sinks import Output, Sink
+    from dissector.wire.events import Event
+
+OK: Final = 0
+ERRORS_FOUND: Final = 1
+TROUBLE: Final = 2
+INTERRUPTED: Final = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to show what a reader finds."""
+
+    selection: Callable[[Event], bool]
+    sinks: Callable[[Output], Sequence[Sink]]
+    count: int | None = None
+    """Stop after so many records."""
+    strict: bool = False
+    """A finding of severity error makes the exit status 1."""
+    at_once: bool = False
+    """Show each event as soon as it is known: the input may be a pipe that somebody still writes to."""
+
+
+def pump(reader: Reader, plan: Plan, stdout: TextIO) -> int:
+    """Show everything; return the exit status.
+
+    A reader that goes away (``| head``) ends the process the way it ends tcpdump and grep: quietly, by SIGPIPE.
+    """
+    try:
+        with _output(reader, stdout) as output:
+            status = _show(reader, plan, output, stdout)
+        stdout.flush()
+    except BrokenPipeError:
+        _die_of_broken_pipe()
+    except KeyboardInterrupt:
+        with contextlib.suppress(BrokenPipeError):
+            stdout.flush()
+        return INTERRUPTED
+    except CaptureError as error:
+        sys.stderr.write(f"{PROGRAM}: {error}\n")
+        return TROUBLE
+    finally:
+        reader.close()
+    return status
+
+
+def _show(reader: Reader, plan: Plan, output: Output, stdout: TextIO) -> int:
+    status = OK
+    sinks = plan.sinks(output)
+    left = plan.count
+    try:
+        for event in reader.events():
+            if plan.strict and isinstance(event, Finding) and event.severity == "error":
+                status = ERRORS_FOUND
+            if not plan.selection(event):
+                continue
+            for sink in sinks:
+                sink.write(event)
+            if plan.at_once:
+                stdout.flush()
+            if left is not None and isinstance(event, Record):
+                left -= 1
+                if not left:
+                    break
+    except CaptureError:
+        # What was read up to here is shown in full before the complaint.
+        _close(sinks, stdout)
+        raise
+    _close(sinks, stdout)
+    return status
+
+
+def _close(sinks: Sequence[Sink], stdout: TextIO) -> None:
+    for sink in sinks:
+        sink.close()
+    stdout.flush()
+
+
+@contextlib.contextmanager
+def _output(reader: Reader, stdout: TextIO) -> Iterator[Output]:
+    from dissector.cli.progress import Bar, wants_bar
+
+    if wants_bar(reader, stdout, sys.stderr):
+        with Bar(reader, stdout, sys.stderr) as bar:
+            yield bar
+    else:
+        yield stdout
+
+
+def _die_of_broken_pipe() -> None:
+    # Python would try to flush standard output once more on its way out, and complain.
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGPIPE)
