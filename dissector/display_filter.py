@@ -59,7 +59,7 @@ class FilterError(ValueError):
         line = "".join(char if char.isprintable() else " " for char in text)
         end = position + length
         before, here, behind = line[max(0, position - 40) : position], line[position:end], line[end : end + 40]
-        place = f"at column {position + 1}: {before}>>>{here}<<<{behind}"
+        place = f"at column {position + 1}: {before}[[{here}]]{behind}"
         super().__init__(f"{message}, {place}{f' ({hint})' if hint else ''}")
         self.position = position
 

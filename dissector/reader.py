@@ -8,7 +8,9 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dissector.contents import CaptureContents, seekable_pcap
 from dissector.sources import CaptureError, CaptureFile, Chunk, StreamFile, open_capture, runs
+from dissector.wire import legacy
 from dissector.wire.engine import Engine
 from dissector.wire.forward import Kernel
 from dissector.wire.limits import Limits
@@ -41,13 +43,17 @@ class Reader:
         """Bytes of the input passed so far (after decompression)."""
         self.bytes_total: int | None = _total_size(paths)
         """Size of the input on disk; None when unknown (a pipe, or compressed files)."""
-        self._files = [open_capture(os.fspath(path), as_format=as_format) for path in paths]
+        self._files = [open_capture(path, as_format=as_format, recognise=legacy.identify) for path in paths]
         streams = [file for file in self._files if isinstance(file, StreamFile)]
         if streams and len(self._files) > 1:
             raise CaptureError(streams[0].path, "is a bare stream; bare streams are read one at a time")
         if not self._files:
             raise CaptureError("", "no input")
-        self._engine = Engine(self.limits)
+        names = [os.fspath(path) for path in paths]
+        self.contents = CaptureContents(names, as_format)
+        """Where records read page contents again."""
+        self._marking = seekable_pcap(paths, self._files[0])
+        self._engine = Engine(self.limits, self.contents)
 
     def events(self) -> Iterator[Event]:
         """Yield all events of the input.
@@ -75,7 +81,10 @@ class Reader:
             for run in runs(files):
                 if isinstance(run, Chunk):
                     before = run.start
-                    for number, events in _walk(run, engine, kernel, number):
+                    if self._marking:
+                        self.contents.mark(number + 1, run.position)
+                    for frame, events in _walk(run, engine, kernel, number):
+                        number = frame
                         yield from events
                     self.bytes_read += run.consumed - before
                 else:

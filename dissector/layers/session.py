@@ -29,7 +29,7 @@ Frame: TypeAlias = tuple[int, int, bytes, int]
 FRAMES_PER_CALL = 256
 """Frames that one recv() reads at most from a file while no record is complete."""
 
-LARGEST_FRAME = 0x1F000
+LARGEST_FRAME = 1 << 18
 """Bytes read of one frame: scapy's own default (65535) is less than an Ethernet header and a 64 KiB segment."""
 
 LINKTYPES = {

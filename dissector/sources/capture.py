@@ -51,6 +51,10 @@ FOREIGN: Final = {
 }
 
 
+HEAD_BYTES: Final = 32
+"""First bytes that tell what a file is."""
+
+
 class Chunk:
     """A stretch of a capture file in a reused buffer, valid until the next chunk is taken.
 
@@ -258,12 +262,16 @@ class StreamFile:
         self.close()
 
 
-def open_capture(path: str | os.PathLike[str], *, as_format: str | None = None) -> CaptureFile | StreamFile:
+def open_capture(
+    path: str | os.PathLike[str], *, as_format: str | None = None, recognise: Callable[[bytes], str] | None = None
+) -> CaptureFile | StreamFile:
     """Open a file or "-" and decide by its first bytes (after decompression) what it is.
 
     Args:
         path: A file, a named pipe, or "-" for standard input.
         as_format: "pcap", "pcapng", "xl", "libxl" or "libxc": do not decide, take it for this.
+        recognise: Given up to 32 first bytes, names the legacy stream that begins so; empty for none. Such a file is
+            opened as a stream with entry "legacy".
 
     Raises:
         CaptureError: Missing, a directory, empty, not a capture or stream, or of an unknown link type.
@@ -277,7 +285,8 @@ def open_capture(path: str | os.PathLike[str], *, as_format: str | None = None) 
         while kind is None:
             count = source.readinto(memoryview(buffer)[end:])
             end += count
-            kind = _identify(source, bytes(buffer[: min(end, 32)]), as_format, complete=not count)
+            head = bytes(buffer[: min(end, HEAD_BYTES)])
+            kind = _identify(source, head, as_format, recognise, complete=not count)
         if kind in CAPTURES:
             return CaptureFile(source, kind, buffer, end)
         return StreamFile(source, kind, buffer, end)
@@ -286,7 +295,9 @@ def open_capture(path: str | os.PathLike[str], *, as_format: str | None = None) 
         raise
 
 
-def _identify(source: Source, head: bytes, as_format: str | None, *, complete: bool) -> str | None:
+def _identify(
+    source: Source, head: bytes, as_format: str | None, recognise: Callable[[bytes], str] | None, *, complete: bool
+) -> str | None:
     """Say what first bytes belong to; None: they may be the beginning of a magic."""
     if not head:
         raise CaptureError(source.name, source.damage or "is empty")
@@ -295,10 +306,13 @@ def _identify(source: Source, head: bytes, as_format: str | None, *, complete: b
     for magic, kind in MAGICS.items():
         if head.startswith(magic):
             return kind
+    if recognise is not None and recognise(head):
+        return "legacy"
     for magic, what in FOREIGN.items():
         if head.startswith(magic):
             raise CaptureError(source.name, f"is {what}")
-    if not complete and any(magic.startswith(head) for magic in (*MAGICS, *FOREIGN)):
+    short = recognise is not None and len(head) < HEAD_BYTES
+    if not complete and (short or any(magic.startswith(head) for magic in (*MAGICS, *FOREIGN))):
         return None
     raise CaptureError(source.name, f"is no capture file or migration stream: first bytes {head[:16].hex(' ')}")
 

@@ -7,9 +7,11 @@ interprets the definitions for the core, :mod:`dissector.layers` turns them into
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Order: TypeAlias = Literal["big", "little", "stream"]
 """Byte order of integers: fixed, or as the stream's header option bit says (always little in practice)."""

@@ -254,6 +254,24 @@ def page_type_array(record: Record, body: bytes, order: ByteOrder) -> npt.NDArra
     return np.right_shift(np.frombuffer(type_bytes(found[1], order), np.uint8), np.uint8(4))
 
 
+def page_place(record: Record, body: bytes, order: ByteOrder, pfn: int) -> int | None:
+    """Return where in the body the contents of page `pfn` begin; None when its type has none.
+
+    Raises:
+        KeyError: the record has no entry for `pfn`.
+    """
+    place = 0
+    for node in walk(record, body, order):
+        place += node.size
+        if isinstance(node.element, PfnList) and node.element.typed:
+            for entry in entries(node.value, order):
+                carries = entry >> PFN_TYPE_SHIFT in DATA_PAGE_TYPES
+                if entry & PFN_MASK == pfn:
+                    return place if carries else None
+                place += PAGE_SIZE if carries else 0
+    raise KeyError(pfn)
+
+
 @lru_cache(maxsize=256)
 def contents_element(record: Record) -> Pages | None:
     """Return the page-contents element at the end of the body, or None."""

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from dissector.spec import findings
 from dissector.wire.events import Event, Finding, Total
-from dissector.wire.flow import Connection, Flow
+from dissector.wire.flow import Connection, Contents, Flow
 from dissector.wire.frame import FrameDecoder, Segment, UnknownLinkType, endpoints, reverse_key
 from dissector.wire.halfflow import ACK, IGNORE, SKIP, Budget
 from dissector.wire.limits import Limits
-from dissector.wire.machine import State
 
 if TYPE_CHECKING:
     from dissector.spec.findings import Rule
@@ -30,8 +29,9 @@ class Engine:
     events that became known, in stream order for each direction.
     """
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, contents: Contents | None = None) -> None:
         self.limits = limits or Limits()
+        self.contents = contents
         self.decoder = FrameDecoder(max_fragment_bytes=self.limits.max_fragment_bytes)
         self.fast: dict[bytes, list[int]] = {}
         """Connection key -> what the fast-forward kernel needs to know of that direction."""
@@ -102,6 +102,7 @@ class Engine:
         """Begin a bare byte stream (save image, raw libxl or libxc stream) in place of packets."""
         flow = Flow(self.limits, self._sink, self._number)
         flow.start = "file"
+        flow.contents = self.contents
         return BareStream(self, flow, entry)
 
     # -- events ----------------------------------------------------------------------------------------------------
@@ -146,13 +147,13 @@ class Engine:
         seq = segment.seq + 1 if segment.flags & SYN else segment.seq
         if segment.length:
             if not half.started:
-                half.start(seq)
+                connection.start(index, seq)
             half.segment(seq, segment.payload, segment.length, peer.fast[ACK], number, time)
         if peer.started and segment.flags & ACK_FLAG:
             peer.check(segment.ack, number, time)
         if segment.flags & FIN:
             if not half.started:
-                half.start(seq)
+                connection.start(index, seq)
             half.fin = half.offset_of(seq + segment.length)
         self._after(connection, segment, time)
 
@@ -180,10 +181,10 @@ class Engine:
         half, peer = connection.halves[index], connection.halves[1 - index]
         connection.isns[index] = isn
         if not half.started:
-            half.start(isn)
+            connection.start(index, isn)
             connection.flow.start = "syn"
         if segment.flags & ACK_FLAG and not peer.started:
-            peer.start(segment.ack)
+            connection.start(1 - index, segment.ack)
             connection.isns[1 - index] = segment.ack
 
     def _new_connection(self, segment: Segment) -> tuple[Connection, int] | None:
@@ -205,6 +206,8 @@ class Engine:
         flow = Flow(self.limits, self._sink, self._number, ends)
         connection = Connection(key, flow, self.limits, self._budget)
         other = reverse_key(key)
+        flow.contents = self.contents
+        flow.keys = (key, other)
         self._connections[key] = (connection, 0)
         self._connections[other] = (connection, 1)
         self.fast[key] = connection.halves[0].fast
@@ -261,17 +264,14 @@ class Engine:
         return state is not None and state[SKIP] == IGNORE
 
 
-_ENTRIES = {"xl": State.XL_HEADER, "libxl": State.LIBXL_HEADER, "libxc": State.IMAGE_HEADER}
-
-
 class BareStream:
     """A forward stream without packets: an ``xl save`` image, or a raw libxl or libxc stream."""
 
     def __init__(self, engine: Engine, flow: Flow, entry: str) -> None:
         self._engine = engine
         self._flow = flow
-        self._forced = entry
         self._follower = flow.followers[0]
+        flow.assign(self._follower, "forward", entry)
 
     @property
     def skip(self) -> int:

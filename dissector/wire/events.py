@@ -8,8 +8,9 @@ Frames count from 1 over all input files; 0 where the source has no frames. Offs
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
+from dissector.spec.libxc import PAGE_SIZE
 from dissector.wire import codec
 
 if TYPE_CHECKING:
@@ -20,6 +21,22 @@ if TYPE_CHECKING:
 
     from dissector.spec import model
     from dissector.spec.findings import Rule, Severity
+
+
+class LostBytesError(LookupError):
+    """Bytes that were asked for are not in the capture."""
+
+
+class ContentsSource(Protocol):
+    """Where stream bytes can be read again."""
+
+    def read(self, flow: int, direction: str, offset: int, length: int, frames: tuple[int, int]) -> bytes:
+        """Return `length` stream bytes from `offset`, found around the given first and last frame.
+
+        Raises:
+            LostBytesError: not all of them are in the capture, or it cannot be read again.
+        """
+
 
 DirectionName: TypeAlias = Literal["forward", "reverse"]
 Mode: TypeAlias = Literal["plain", "remus", "colo", "unknown"]
@@ -61,6 +78,8 @@ class Record:
     """Bytes of record header on the wire: 8, or 16 or 12 for the dirty list of Xen 4.18+ (stream.md 4.6)."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further facts about this record that are not in its body (``stray``)."""
+    source: ContentsSource | None = field(default=None, repr=False, compare=False)
+    """Where the bytes that were not kept can be read again; None when nowhere."""
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -83,6 +102,37 @@ class Record:
     def page_types(self) -> npt.NDArray[np.uint8]:
         """The page type (0 to 15) of each entry of a PAGE_DATA as a numpy array of uint8."""
         return codec.page_type_array(self.definition, self.body, self.order)
+
+
+    def page(self, pfn: int) -> bytes | None:
+        """Read the 4096 bytes of one page of a PAGE_DATA again from the capture.
+
+        Returns:
+            The contents; None when the page has none (its type is XTAB, BROKEN or XALLOC).
+
+        Raises:
+            KeyError: the record has no entry for `pfn`.
+            LostBytesError: the bytes are not in the capture, or it cannot be read again (standard input, live).
+        """
+        place = codec.page_place(self.definition, self.body, self.order, pfn)
+        return None if place is None else self._read(place, PAGE_SIZE)
+
+    def whole_body(self) -> bytes:
+        """Return all `body_length` bytes of the body, page contents included, reading the capture again if needed.
+
+        Raises:
+            LostBytesError: as for :meth:`page`.
+        """
+        length = len(self.body) if self.body_length is None else self.body_length
+        return self.body if len(self.body) >= length else self._read(0, length)
+
+    def _read(self, place: int, length: int) -> bytes:
+        start = self.offset + (self.header_size if self.type_id is not None else 0) + place
+        if any(at < start + length and start < at + count for at, count in self.lost):
+            raise LostBytesError(f"stream bytes {start} to {start + length - 1} are not all in the capture")
+        if self.source is None:
+            raise LostBytesError("the input cannot be read again")
+        return self.source.read(self.flow, self.direction, start, length, (self.first_frame, self.last_frame))
 
 
 @dataclass(frozen=True, slots=True)

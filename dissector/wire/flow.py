@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from dissector.wire import events
 from dissector.wire.follower import Follower
@@ -21,6 +21,13 @@ _EARLY_EVENTS = 4096
 """Gaps and findings kept until it is known whether the connection is a migration."""
 
 Endpoint = tuple[str, int]
+
+
+class Registry(Protocol):
+    """What wants to know where the bytes of a flow lie in the capture."""
+
+    def register(self, flow: int, direction: str, key: bytes, bases: list[int | None], index: int) -> None:
+        """Learn the connection key of one direction; ``bases[index]`` is the sequence number of its offset 0."""
 
 
 class Flow:
@@ -48,6 +55,12 @@ class Flow:
         self._sink = sink
         self._next_number = next_number
         self._early: list[events.Gap | events.Finding] = []
+        self.contents: Contents | None = None
+        """Where the records of this flow can read their contents again."""
+        self.keys: tuple[bytes, bytes] = (b"", b"")
+        """Connection keys of the two followers' directions."""
+        self.bases: list[int | None] = [None, None]
+        """Sequence number of stream offset 0 of either direction."""
 
     # -- what the followers find out -------------------------------------------------------------------------------
 
@@ -67,6 +80,9 @@ class Flow:
         statistics = self.statistics
         for one in self.followers:
             statistics.bytes[one.role or "forward"] = one.position
+        if self.contents is not None:
+            for index, one in enumerate(self.followers):
+                self.contents.register(self.number, one.role or "", self.keys[index], self.bases, index)
         self._emit(self._event("begin", follower))
         for event in self._early:
             direction = self._direction_at(event)
@@ -133,6 +149,10 @@ class Flow:
         )
 
 
+class Contents(events.ContentsSource, Registry, Protocol):
+    """Both: learns where flows lie, and reads their bytes again."""
+
+
 class Connection:
     """A flow over TCP: the two half flows that feed it."""
 
@@ -148,6 +168,12 @@ class Connection:
         """First sequence number of each half, where a SYN told it."""
         self.closing_since: int | None = None
         """Capture time of a reset."""
+
+    def start(self, index: int, seq: int) -> None:
+        """Fix the sequence number of stream offset 0 of half `index`."""
+        self.halves[index].start(seq)
+        self.synced[index] = self.halves[index].fast[NEXT_SEQ]
+        self.flow.bases[index] = self.synced[index]
 
     def catch_up(self) -> None:
         """Account for the bytes that the fast-forward kernel passed since the last visit."""

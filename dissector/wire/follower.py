@@ -79,7 +79,8 @@ class Follower:
         if self.search is not None:
             self._searched(self.search.gap(count, frame, time))
             return
-        if self.framer.entered is None and self.role == "forward" and self.flow.entry == "xl" and self.flow.start == "syn":
+        begins_with_xl = self.role == "forward" and self.flow.entry == "xl" and self.flow.start == "syn"
+        if begins_with_xl and self.framer.entered is None:
             self.framer.expect_xl_header()
         self.framer.gap(count, frame, time)
         self._collect()
@@ -190,7 +191,9 @@ class Follower:
         self._searched(search.data(memoryview(seen + bytes(rest)), frame, time))
 
     def _legacy(self, name: str) -> None:
-        self.flow.assign(self, "forward", "legacy")
+        if self.role is None:
+            self.flow.assign(self, "forward", "legacy")
+        self.flow.entry = "legacy"
         self._once(findings.LEGACY, 0, self.last_frame, self.last_time, what=name)
         self.framer.state = State.LEGACY
         self.framer.failed = False
@@ -321,4 +324,5 @@ class Follower:
             body=unit.body,
             header_size=unit.header_size,
             extra=unit.extra,
+            source=self.flow.contents,
         )

@@ -628,6 +628,8 @@ class Framer:
     def _list_complete(self, unit: Unit) -> None:
         """A dirty list is there up to where it ends if its header has 8 bytes, or up to its known end."""
         self._held = unit
+        if not self.list_header and any(unit.body[:4]):
+            self.list_header = RECORD_HEADER_SIZE
         if self.list_header:
             self._settle_list(self.list_header, unit.last_frame, unit.time_end)
             return

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# make run    show a real migration, record by record
+# make test   everything: style, types, architecture, tests (installs what they need)
+# make bench  the speed table (minutes; makes captures of several GiB in bench/data)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CAPTURE ?= captures/hvm-colo-xl.pcap.gz
+
+.PHONY: run test lint check tools bench captures clean
+
+run: $(VENV)/.installed
+	$(BIN)/xendissect read $(CAPTURE)
+
+test: $(VENV)/.dev tools lint check
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto
+
+tools:
+	.ci/tools
+
+bench: $(VENV)/.dev
+	$(BIN)/python bench/read.py
+
+captures: $(VENV)/.dev
+	$(BIN)/python captures/make.py
+	$(BIN)/python captures/golden.py
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed ($(PYTHON) is older or missing); set PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && rm -rf $(VENV) && \
+		apt-get update -q >/dev/null && apt-get install -q -y python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); } || \
+		{ echo "python3-venv is missing: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,pyshark]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/data

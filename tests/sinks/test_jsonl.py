@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from dissector.sinks.jsonl import JsonSink, event_object
+from dissector.spec import findings
+from dissector.wire.events import Finding
+from tests.sample_events import (
+    BEGIN,
+    END,
+    FINDING,
+    GAP,
+    RESYNC,
+    SUMMARY,
+    TOTAL,
+    dirty_list,
+    output,
+    page_data,
+    record,
+    written,
+)
+
+
+def objects(*events, **options) -> list[dict]:
+    stream = output()
+    sink = JsonSink(stream, **options)
+    for event in events:
+        sink.write(event)
+    sink.close()
+    return [json.loads(line) for line in written(stream).splitlines()]
+
+
+def test_a_record():
+    (shown,) = objects(page_data([0, 1, 0xF << 60 | 2]))
+    assert shown == {
+        "schema": 1,
+        "event": "record",
+        "flow": 0,
+        "direction": "forward",
+        "layer": "libxc",
+        "type": "PAGE_DATA",
+        "type_id": 1,
+        "offset": 2794,
+        "size": 8 + 8 + 3 * 8 + 2 * 4096,
+        "body_length": 8 + 3 * 8 + 2 * 4096,
+        "time": "2026-11-22T21:35:10.123456789Z",
+        "time_end": "2026-11-22T21:35:11.623456789Z",
+        "first_frame": 8,
+        "last_frame": 9,
+        "complete": True,
+        "fields": {
+            "count": 3,
+            "reserved": 0,
+            "first_pfn": 0,
+            "last_pfn": 2,
+            "data_pages": 2,
+            "types": {"NOTAB": 2, "XTAB": 1},
+        },
+    }
+    assert list(shown)[:2] == ["schema", "event"]
+
+
+def test_only_the_first_object_names_the_schema():
+    assert ["schema" in shown for shown in objects(BEGIN, page_data([1]), TOTAL)] == [True, False, False]
+
+
+def test_whole_pfn_lists_on_request():
+    (shown,) = objects(page_data([7, 0xF << 60 | 9]), pfns=True)
+    assert shown["fields"]["pfn"] == [7, 9]
+
+
+def test_headers_and_messages_have_no_type_number():
+    (shown,) = objects(record("xl", "READY", b"domain received, ready to unpause\0"))
+    assert "type_id" not in shown
+    assert "body_length" not in shown
+    assert shown["fields"] == {"text": "domain received, ready to unpause"}
+
+
+def test_what_is_missing():
+    shown, cut = objects(
+        page_data([3, 4], complete=False, lost=((2794 + 40, 8),)), record("libxc", "END", complete=False)
+    )
+    assert (shown["complete"], shown["lost"], shown["lost_pfns"]) == (False, [[2834, 8]], [3])
+    assert cut["lost"] == []
+    assert "lost_pfns" not in cut
+    assert "lost" not in event_object(record("libxc", "END"))
+
+
+def test_null_where_there_is_no_time_or_frame():
+    (shown,) = objects(record("libxc", "END", time=None, time_end=None, first_frame=0, last_frame=0))
+    assert [shown[key] for key in ("time", "time_end", "first_frame", "last_frame")] == [None] * 4
+
+
+def test_stray_bytes_of_a_dirty_list():
+    (shown,) = objects(dirty_list([0x179, 0x3F8], 16))
+    assert shown["size"] == 32
+    assert shown["fields"] == {
+        "count": 2,
+        "first_pfn": 0x179,
+        "last_pfn": 0x3F8,
+        "header_size": 16,
+        "stray": "0000000000000000",
+    }
+
+
+def test_flows():
+    begin, end = objects(BEGIN, END)
+    assert begin["sender"] == {"address": "192.0.2.1", "port": 44210}
+    assert (begin["phase"], begin["start"], begin["entry"], begin["mode"], begin["end"]) == (
+        "begin",
+        "syn",
+        "xl",
+        "unknown",
+        None,
+    )
+    assert (end["phase"], end["end"], end["mode"]) == ("end", "rst", "colo")
+    (bare,) = objects(dataclasses.replace(BEGIN, sender=("", 0), receiver=("", 0), start="file", time=None, frame=0))
+    assert (bare["sender"], bare["receiver"], bare["time"], bare["frame"]) == (None, None, None, None)
+
+
+def test_gaps_and_resynchronisation():
+    gap, resync, lost = objects(GAP, RESYNC, dataclasses.replace(RESYNC, found=""))
+    assert gap == {
+        "schema": 1,
+        "event": "gap",
+        "flow": 0,
+        "direction": "forward",
+        "offset": 5000,
+        "length": 2896,
+        "reason": "lost",
+        "time": "2026-11-22T21:35:10.123456789Z",
+        "frame": 12,
+    }
+    assert (resync["skipped"], resync["found"], lost["found"]) == (12345, "libxc PAGE_DATA", None)
+
+
+def test_findings():
+    shown, about_all = objects(FINDING, Finding(findings.CAPTURE_CUT, "cut"))
+    assert (shown["id"], shown["rule"], shown["severity"], shown["section"], shown["frames"]) == (
+        "libxc.checkpoint_dirty_pfn_list.header",
+        93,
+        "error",
+        "4.6",
+        [20],
+    )
+    assert {about_all[key] for key in ("rule", "flow", "direction", "offset", "time", "section")} == {None}
+    assert about_all["frames"] == []
+
+
+def test_summaries():
+    flow, total = objects(SUMMARY, TOTAL)
+    assert (flow["event"], flow["scope"], flow["flow"]) == ("summary", "flow", 0)
+    assert flow["bytes"] == {"forward": 8399290, "reverse": 1766}
+    assert flow["findings"] == {"error": 1, "warn": 0, "note": 2}
+    assert flow["seconds"] == 0.75
+    assert total == {
+        "event": "summary",
+        "scope": "input",
+        "frames": 7102,
+        "flows": 1,
+        "other_connections": 3,
+        "findings": {"error": 1, "warn": 0, "note": 0},
+    }
+
+
+@pytest.mark.parametrize("value", [0, 2**53 + 1, 2**64 - 1])
+def test_integers_are_exact(value):
+    body = b"\xff" * 8 + b"XENF\0\0\0\3" + bytes(8)
+    (shown,) = objects(record("libxc", "IMAGE_HEADER", value.to_bytes(8, "big") + body[8:]))
+    assert shown["fields"]["marker"] == value
+
+
+def test_text_that_is_no_utf8_stays_valid_json():
+    (shown,) = objects(record("xl", "CONFIG", b"\3\0\0\0a\xff\0"))
+    assert shown["fields"]["config"] == "a\ufffd"
