@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The bytes of a large migration, piece by piece: a libxl stream of an HVM guest, plain or with Remus checkpoints.
 
-Nothing is imported from ``dissector`` and nothing large is built: page contents are views into one pool of random bytes.
+Nothing is imported from ``dissector`` and nothing large is built: page contents are views into one pool of random
+bytes.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import random
 import struct
 from array import array
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ GUEST_PAGES: Final = 4 << 20
 """Size of the guest; longer streams begin again at pfn 0."""
 
 KINDS: Final = {"1024-page": (BATCH, True), "xtab-only": (BATCH, False), "small": (1, True)}
-"""Kind of PAGE_DATA records -> pfns in each, whether these come with page contents."""
+"""Kind of PAGE_DATA records -> pfns in each, and whether their page contents follow."""
 
 LIBXL: Final = {"END": 0, "LIBXC_CONTEXT": 1, "EMULATOR_CONTEXT": 3, "CHECKPOINT_END": 4}
 LIBXC: Final = {
@@ -39,10 +39,22 @@ LIBXC: Final = {
     "X86_MSR_POLICY": 0x12,
 }
 
+CPUID_POLICY: Final = struct.pack("<6I", 0, 0xFFFFFFFF, 0xD, 0x68747541, 0x444D4163, 0x69746E65)
+MSR_POLICY: Final = struct.pack("<IIQ", 0xCE, 0, 0x80000000)
+TSC_INFO: Final = struct.pack("<IIQII", 0, 2095078, 3_493_300_000, 1, 0)
+HVM_CONTEXT: Final = (
+    struct.pack("<HHIIIQII", 1, 0, 24, 0x54381286, 1, 0, 0x00A20F12, 2095078)
+    + struct.pack("<HHI1024x", 2, 0, 1024)
+    + struct.pack("<HHI", 0, 0, 0)
+)
+HVM_PARAMS: Final = struct.pack("<II6Q", 3, 0, 1, 0xFEFFC, 2, 0xFEFFE, 5, 0xFEFFD)
+EMULATOR_CONTEXT: Final = struct.pack("<II4sI", 2, 0, b"QEVM", 3 << 24) + bytes(20_001)
+TAIL: Final = 3 * 8 + len(TSC_INFO + HVM_CONTEXT + HVM_PARAMS) + 3 * 8 + len(EMULATOR_CONTEXT) + 7
+"""Bytes of everything behind the last page of a checkpoint or of the stream."""
 
-@dataclass(frozen=True, slots=True)
-class True_:
-    """One record as it was written."""
+
+class Record(NamedTuple):
+    """One record as it was written: the truth to compare a reader with."""
 
     layer: str
     type: str
@@ -51,10 +63,10 @@ class True_:
 
 
 class Stream:
-    """Writes one stream of about `size` bytes.
+    """Writes one stream.
 
     Args:
-        size: stream bytes, exact to one page-table entry with its page.
+        size: stream bytes, kept to less than one record entry.
         kind: one of `KINDS`.
         checkpoints: Remus checkpoints; 0 for a plain migration.
         seed: of the page contents.
@@ -62,11 +74,12 @@ class Stream:
     """
 
     def __init__(
-        self, size: int, kind: str, checkpoints: int = 0, seed: int = 1, note: Callable[[True_], None] | None = None
+        self, size: int, kind: str, checkpoints: int = 0, seed: int = 1, note: Callable[[Record], None] | None = None
     ) -> None:
         self.records: Counter[str] = Counter()
-        """Records per ``layer TYPE``."""
+        """Records per ``layer TYPE`` so far."""
         self.offset = 0
+        """Stream bytes so far."""
         self._size = size
         self._batch, self._with_contents = KINDS[kind]
         self._checkpoints = checkpoints
@@ -77,18 +90,72 @@ class Stream:
     def pieces(self) -> Iterator[bytes | memoryview]:
         """Iterate over the bytes."""
         yield from self._head()
-        rounds = max(1, self._checkpoints)
-        tail = sum(map(len, self._state(0))) + sum(map(len, self._emulator())) + 24
-        self._retract(tail - 24)
-        start = self.offset
-        for number in range(rounds):
-            yield from self._memory(start + (self._size - start) * (number + 1) // rounds - tail)
-            yield from self._state(number)
-            if self._checkpoints:
-                yield from self._libxc("CHECKPOINT")
-                yield from self._emulator()
-                yield from self._libxl("CHECKPOINT_END")
-        if not self._checkpoints:
-            yield from self._libxc("END")
-            yield from self._emulator()
-            yield from self._libxl("END")
+        start, rounds = self.offset, self._checkpoints or 1
+        for number in range(1, rounds + 1):
+            yield from self._memory(start + (self._size - start) * number // rounds - TAIL)
+            yield from self._libxc("X86_TSC_INFO", TSC_INFO)
+            yield from self._libxc("HVM_CONTEXT", HVM_CONTEXT)
+            yield from self._libxc("HVM_PARAMS", HVM_PARAMS)
+            yield from self._libxc("CHECKPOINT" if self._checkpoints else "END")
+            yield from self._libxl("EMULATOR_CONTEXT", EMULATOR_CONTEXT)
+            yield from self._libxl("CHECKPOINT_END" if self._checkpoints else "END")
+
+    def _head(self) -> Iterator[bytes | memoryview]:
+        yield from self._record("libxl", "STREAM_HEADER", b"LibxlFmt" + struct.pack(">II", 2, 0))
+        yield from self._libxl("LIBXC_CONTEXT")
+        yield from self._record("libxc", "IMAGE_HEADER", b"\xff" * 8 + b"XENF" + struct.pack(">I8x", 3))
+        yield from self._record("libxc", "DOMAIN_HEADER", struct.pack("<IHHII", 2, 12, 0, 4, 17))
+        yield from self._libxc("X86_CPUID_POLICY", CPUID_POLICY)
+        yield from self._libxc("X86_MSR_POLICY", MSR_POLICY)
+        yield from self._libxc("STATIC_DATA_END")
+
+    def _memory(self, until: int) -> Iterator[bytes | memoryview]:
+        """One pass over the guest: PAGE_DATA records up to stream offset `until`."""
+        each = 8 + PAGE * self._with_contents
+        pfn = 0
+        while (count := min(self._batch, (until - self.offset - 16) // each)) > 0:
+            pfn %= GUEST_PAGES
+            kind = 0 if self._with_contents else XTAB
+            entries = array("Q", range(kind + pfn, kind + pfn + count)).tobytes()
+            place = self._batches * 1001 * 64 % POOL
+            contents = self._pool[place : place + PAGE * count * self._with_contents]
+            yield from self._libxc("PAGE_DATA", struct.pack("<II", count, 0) + entries, contents)
+            pfn += count
+            self._batches += 1
+
+    def _libxl(self, type_: str, body: bytes = b"") -> Iterator[bytes | memoryview]:
+        padding = bytes(-len(body) % 8)
+        return self._record("libxl", type_, struct.pack("<II", LIBXL[type_], len(body)) + body + padding)
+
+    def _libxc(self, type_: str, body: bytes = b"", contents: memoryview | bytes = b"") -> Iterator[bytes | memoryview]:
+        length = len(body) + len(contents)
+        return self._record("libxc", type_, struct.pack("<II", LIBXC[type_], length) + body, contents)
+
+    def _record(self, layer: str, type_: str, head: bytes, contents: memoryview | bytes = b"") -> Iterator[bytes | memoryview]:
+        size = len(head) + len(contents)
+        if self._note is not None:
+            self._note(Record(layer, type_, self.offset, size))
+        self.records[f"{layer} {type_}"] += 1
+        self.offset += size
+        yield head
+        if contents:
+            yield contents
+
+
+def cut(pieces: Iterator[bytes | memoryview], size: int) -> Iterator[bytes | memoryview]:
+    """Cut a stream into segments of `size` bytes; only those across pieces are copied."""
+    rest = b""
+    for piece in pieces:
+        at = 0
+        if rest:
+            at = min(size - len(rest), len(piece))
+            rest += piece[:at]
+            if len(rest) < size:
+                continue
+            yield rest
+        whole = at + (len(piece) - at) // size * size
+        for start in range(at, whole, size):
+            yield piece[start : start + size]
+        rest = bytes(piece[whole:])
+    if rest:
+        yield rest

@@ -5,24 +5,16 @@ from __future__ import annotations
 
 import sys
 
+from dissector import __version__
+
 PROGRAM = "xendissect"
-
-
-def version() -> str:
-    """Return the version of the installed distribution."""
-    from importlib import metadata
-
-    try:
-        return metadata.version(PROGRAM)
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 def main() -> None:
     """Run the command line; the entry point of the distribution."""
     if sys.argv[1:] == ["--version"]:
         # Scripts ask for the version on every start: no need to load the command line for that.
-        sys.stdout.write(f"{PROGRAM} {version()}\n")
+        sys.stdout.write(f"{PROGRAM} {__version__}\n")
         return
     try:
         from dissector.cli.app import app

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dissector.cli import PROGRAM, version
+from dissector import __version__
+from dissector.cli import PROGRAM
 from dissector.cli.read import read
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ app.command()(read)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"{PROGRAM} {version()}")
+        typer.echo(f"{PROGRAM} {__version__}")
         raise typer.Exit
 
 

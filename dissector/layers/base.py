@@ -128,9 +128,9 @@ class XenRecord(Structure):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.omitted and self.event is not None:
-            from dissector.layers.packets import packet_of
+            from dissector.layers.packets import restored
 
-            return packet_of, (self.event, self.sniffed_on)
+            return restored, (self.event, self.sniffed_on)
         reduced: tuple[Any, ...] = super().__reduce__()
         return reduced
 

@@ -8,6 +8,7 @@ of the list (``XenLibxcHvmParamsParam``). Field names are those of the spec, whi
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from scapy import fields as scapy_fields
@@ -17,7 +18,7 @@ from dissector.layers import fields as layer_fields
 from dissector.layers import lists
 from dissector.layers.base import FramedRecord, Structure, XenRecord, feeds_of
 from dissector.layers.fields import hidden_unless_set, tolerant
-from dissector.spec import ALL_RECORDS, BY_TYPE, libxc
+from dissector.spec import ALL_RECORDS, BY_NAME, BY_TYPE, libxc
 from dissector.spec.model import (
     OPTIONAL_RECORD,
     RECORD_HEADER,
@@ -246,6 +247,12 @@ def packet_of(event: events.Record, sniffed_on: Any = None) -> XenRecord:
         packet.omitted = sum(length for _, length in event.lost) or 1
     packet.explicit = 1
     return packet
+
+
+def restored(event: events.Record, sniffed_on: Any) -> XenRecord:
+    """Make the packet of an event that was pickled: definitions are known by identity, so put back the one there is."""
+    definition = BY_NAME.get((event.layer, event.type), event.definition)
+    return packet_of(dataclasses.replace(event, definition=definition), sniffed_on)
 
 
 def packet_from(definition: Record, order: ByteOrder, data: bytes, header_size: int = RECORD_HEADER_SIZE) -> XenRecord:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 FIN, SYN, RST, ACK_FLAG = 0x01, 0x02, 0x04, 0x10
 _MASK = (1 << 32) - 1
 _LINGER = 2_000_000_000
-"""Nanoseconds of capture time after a reset until the connection is closed: late packets may follow it."""
+"""Nanoseconds of capture time after the last packet of a connection until it is closed: the capture may hold packets
+that belong before it."""
 
 
 class Engine:
@@ -83,7 +84,7 @@ class Engine:
             if id(connection) not in seen:
                 seen.add(id(connection))
                 self._count_other(connection)
-                connection.finish("rst" if connection.closing_since is not None else "capture end")
+                connection.finish(connection.closing or "capture end")
         self._connections.clear()
         self.fast.clear()
         if self.decoder.malformed:
@@ -166,16 +167,17 @@ class Engine:
         if flow.uninteresting:
             self._ignore(connection)
             return
-        if segment.flags & RST and connection.closing_since is None:
-            connection.closing_since = time or 0
-            self._closing.append(connection)
         if connection.halves[0].at_end and connection.halves[1].at_end:
             self._close(connection, "fin")
         else:
+            if not connection.closing and (segment.flags & RST or connection.over):
+                connection.closing = "rst" if segment.flags & RST else "fin"
+                connection.closing_since = time or 0
+                self._closing.append(connection)
             connection.publish()
         if self._closing and time is not None:
-            for late in [one for one in self._closing if time - (one.closing_since or 0) > _LINGER]:
-                self._close(late, "rst")
+            for late in [one for one in self._closing if time - one.closing_since > _LINGER]:
+                self._close(late, late.closing)
 
     def _syn(self, connection: Connection, index: int, isn: int, segment: Segment) -> None:
         half, peer = connection.halves[index], connection.halves[1 - index]

@@ -156,7 +156,7 @@ class Contents(events.ContentsSource, Registry, Protocol):
 class Connection:
     """A flow over TCP: the two half flows that feed it."""
 
-    __slots__ = ("closing_since", "flow", "halves", "isns", "key", "synced")
+    __slots__ = ("closing", "closing_since", "flow", "halves", "isns", "key", "synced")
 
     def __init__(self, key: bytes, flow: Flow, limits: Limits, budget: Budget) -> None:
         self.key = key
@@ -166,8 +166,10 @@ class Connection:
         """Sequence number up to which each half has accounted for what the kernel passed."""
         self.isns: list[int | None] = [None, None]
         """First sequence number of each half, where a SYN told it."""
-        self.closing_since: int | None = None
-        """Capture time of a reset."""
+        self.closing = ""
+        """Why this connection is about to end: ``rst`` or ``fin``; empty when it is not."""
+        self.closing_since = 0
+        """Capture time when that became known."""
 
     def start(self, index: int, seq: int) -> None:
         """Fix the sequence number of stream offset 0 of half `index`."""
@@ -200,11 +202,16 @@ class Connection:
         """Return the last acknowledgement that the other side of half `index` sent, -1 when none."""
         return self.halves[1 - index].fast[ACK]
 
+    @property
+    def over(self) -> bool:
+        """Whether both sides closed, and acknowledged that."""
+        return self.halves[0].over(self.peer_ack(0)) and self.halves[1].over(self.peer_ack(1))
+
     def finish(self, reason: str) -> None:
         """End both directions and the flow."""
         hole = "capture end" if reason == "capture end" else "lost"
         self.catch_up()
-        for half in self.halves:
-            half.finish(hole)
+        for index, half in enumerate(self.halves):
+            half.finish(hole, self.peer_ack(index))
         self.flow.finish(reason)
         self.publish()

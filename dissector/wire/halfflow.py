@@ -201,15 +201,21 @@ class HalfFlow:
             self.consumer.lost(hole.start, hole.end, reason or "limit", hole.frame, hole.time)
         self.consumer.settled(self._holes[0].start if self._holes else self.next)
 
-    def finish(self, reason: str = "lost") -> None:
-        """The connection or capture is over: every open hole is lost."""
+    def finish(self, reason: str, peer_ack: int) -> None:
+        """The connection or capture is over: every open hole is lost, for `reason` unless the peer had the bytes."""
         while self._waiting or self._holes:
+            end = self._holes[0].end if self._holes else self._waiting[0].offset
+            why = "lost" if peer_ack >= 0 and self.offset_of(peer_ack) >= end else reason
             if self._holes:
                 hole = self._holes.pop(0)
-                self.consumer.lost(hole.start, hole.end, reason, hole.frame, hole.time)
+                self.consumer.lost(hole.start, hole.end, why, hole.frame, hole.time)
             else:
-                self._give_up(reason)
+                self._give_up(why)
         self.consumer.settled(self.next)
+
+    def over(self, peer_ack: int) -> bool:
+        """Tell whether a FIN came and the peer acknowledged everything up to it."""
+        return self.fin is not None and (self.at_end or (peer_ack >= 0 and self.offset_of(peer_ack) > self.fin))
 
     # -- holes ---------------------------------------------------------------------------------------------------
 

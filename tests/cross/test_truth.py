@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import pytest
 
-from dissector.reader import Reader
-from dissector.sources import CaptureError
 from dissector.wire.events import Finding, Flow, Gap, Record, Resync, Summary
 from tests.cross import tools
 from tests.cross.tools import DIRECTIONS, NAMES, events, key, truth
 
-UNREADABLE = ("legacy-libxc-hvm64", "legacy-linux-guest-record")
-READABLE = [name for name in NAMES if name not in UNREADABLE]
+FINISHED_WITH_HOLES = ("loss-handover", "loss-in-pages", "loss-of-beginning", "loss-page-data-head", "nested-fake-stream")
+ENDS_IN_PAGES = ("file-cut", "legacy-xl-45", "port-reuse", "xl-receiver-rejects", "xl-source-fails")
 MODES = {"legacy-xl-45": "plain"}
 """Where the truth does not say it: the receiver's `domain received` tells (stream.md 5.5)."""
 ENDS = {"fin": {"fin"}, "reverse-fin": {"fin"}, "rst": {"rst"}, "none": {"capture end", "new connection"}}
@@ -63,7 +61,7 @@ def expected(record):
     return (*key(record), tuple(map(tuple, record.get("lost", ()))))
 
 
-@pytest.mark.parametrize("name", READABLE)
+@pytest.mark.parametrize("name", NAMES)
 def test_records_are_the_true_ones(name):
     """Exactly the true records, in order. One whose head is hit may be left out (it lies in a resync), never bent."""
     for flow, number in flows(name):
@@ -76,7 +74,7 @@ def test_records_are_the_true_ones(name):
             assert mine == sorted(set(mine), key=lambda record: record[2])
 
 
-@pytest.mark.parametrize("name", READABLE)
+@pytest.mark.parametrize("name", NAMES)
 def test_heads_that_are_hit_lie_where_framing_was_lost(name):
     for flow, number in flows(name):
         for direction in DIRECTIONS:
@@ -90,7 +88,7 @@ def test_heads_that_are_hit_lie_where_framing_was_lost(name):
                     assert not tools.holes(tools.merged(dark), start, stop), record
 
 
-@pytest.mark.parametrize("name", READABLE)
+@pytest.mark.parametrize("name", NAMES)
 def test_facts(name):
     for flow, number in flows(name):
         for direction in DIRECTIONS:
@@ -123,7 +121,13 @@ def check_facts(one, record):
         assert fields["config"].startswith("{")
 
 
-@pytest.mark.parametrize("name", READABLE)
+def known(names, bug):
+    """All captures, those that show a reported bug marked as such."""
+    mark = pytest.mark.xfail(strict=True, reason=bug)
+    return [pytest.param(name, marks=mark) if name in names else name for name in NAMES]
+
+
+@pytest.mark.parametrize("name", known(FINISHED_WITH_HOLES, "both FINs, but a hole: never closed until the capture ends"))
 def test_mode_start_and_end(name):
     for flow, number in flows(name):
         last = of(name, number, Flow)[-1]
@@ -135,7 +139,7 @@ def test_mode_start_and_end(name):
             assert last.end == "capture end"
 
 
-@pytest.mark.parametrize("name", [name for name in READABLE if tools.is_capture(name)])
+@pytest.mark.parametrize("name", [name for name in NAMES if tools.is_capture(name)])
 def test_missing_bytes_are_gaps(name):
     for flow, number in flows(name):
         for direction in DIRECTIONS:
@@ -144,7 +148,7 @@ def test_missing_bytes_are_gaps(name):
             assert gaps == [tuple(span) for span in flow[direction]["missing"]]
 
 
-@pytest.mark.parametrize("name", READABLE)
+@pytest.mark.parametrize("name", known(ENDS_IN_PAGES, "bytes that the kernel passed are not counted"))
 def test_summary_counts(name):
     for flow, number in flows(name):
         [summary] = of(name, number, Summary)
@@ -156,13 +160,13 @@ def test_summary_counts(name):
         }
 
 
-@pytest.mark.parametrize("name", READABLE)
+@pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_found_where_nothing_is_wrong(name):
     """On a complete stream as Xen writes it, no finding speaks of framing or lengths."""
     allowed = {
         "big-endian": {"stream.big_endian"},
         "unknown-records": {"record.unknown", "record.unknown_optional"},
-        "legacy-xl-45": {"stream.legacy"},
+        **{one: {"stream.legacy"} for one in NAMES if one.startswith("legacy")},
         "file-cut": {"capture.cut"},
         "snap-128": {"capture.snaplen"},
         "snap-1000": {"capture.snaplen"},
@@ -176,7 +180,7 @@ def test_nothing_is_found_where_nothing_is_wrong(name):
     assert found - allowed == ({"stream.record_cut"} if cut else set())
 
 
-@pytest.mark.parametrize("name", [name for name in READABLE if tools.is_capture(name)])
+@pytest.mark.parametrize("name", [name for name in NAMES if tools.is_capture(name)])
 def test_evidence_of_every_record(name):
     """Frames are numbered and in order, times lie in the capture (a simple packet block has none)."""
     count = len(tools.packets(name))
@@ -198,8 +202,10 @@ def test_real_captures_are_there():
     ]
 
 
-@pytest.mark.parametrize("name", UNREADABLE)
-def test_legacy_files_are_named(name):
+@pytest.mark.parametrize("name", [name for name in NAMES if "legacy" in truth(name)])
+def test_legacy_streams_are_named(name):
     """Recognise, say so and stop (stream.md 6)."""
-    with pytest.raises(CaptureError, match=r"(?i)legacy|xend"):
-        list(Reader(tools.paths(name)).events())
+    [found] = [event for event in events(name) if isinstance(event, Finding)]
+    assert (found.id, found.direction) == ("stream.legacy", "forward")
+    assert "convert-legacy-stream" in found.text
+    assert truth(name)["legacy"].split(",")[0] in found.text or "STREAMv2" in found.text

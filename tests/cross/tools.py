@@ -153,8 +153,8 @@ def tcp(packet: RawPacket) -> Tcp | None:
         return None
     start = 14 + 4 * (data[14] & 15)
     port, _, seq, ack, words, flags = struct.unpack_from(">HHIIBB", data, start)
-    end = 14 + int.from_bytes(data[16:18]) or len(data)
-    return Tcp(port, seq, ack, flags, data[start + 4 * (words >> 4) : end])
+    total = int.from_bytes(data[16:18])  # 0 where segmentation offload fills it in later
+    return Tcp(port, seq, ack, flags, data[start + 4 * (words >> 4) : 14 + total if total else len(data)])
 
 
 def engine_events(chosen: list[tuple[int, RawPacket]], limits: Limits | None = None) -> list[Event]:
@@ -242,7 +242,7 @@ def judge(true: tuple[dict[str, Any], ...], spans: list[Span], end: int, mine: l
         if record.size != one["size"]:
             verdict.size.append(f"{key(record)} has {one['size']} bytes")
             continue
-        gone = clipped([*missing, (end, 1 << 62)], start, start + record.size)
+        gone = clipped(merged([*missing, (end, 1 << 62)]), start, start + record.size)
         gone = tuple((a - base, n) for a, n in gone)
         if record.lost != gone or record.complete != (not gone):
             verdict.lost.append(f"{key(record)} lost {record.lost[:4]}, not {gone[:4]}")

@@ -3,33 +3,21 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scapy.packet import Padding, Raw, fuzz, ls
+from scapy.packet import fuzz, ls
 
 from dissector import layers
-from dissector.layers import CLASSES, ITEMS, Cut, XenRecord, big_endian, record_class
+from dissector.layers import CLASSES, ITEMS, XenRecord, big_endian, record_class
 from dissector.layers.packets import STRAY_HEADERS, _make_class, packet_from
 from dissector.spec import ALL_RECORDS, BY_NAME
 from dissector.spec.model import Array, Bytes, Field, PfnList, Record, StringPairs
-from tests.layers.tools import records
+from tests.layers.tools import rebuilt, records
 
 ALL_CLASSES = [*CLASSES.values(), *(big_endian(cls) for cls in CLASSES.values())]
-
-
-def rebuilt(packet) -> bytes:
-    """Bytes built from the fields, not from what scapy remembers of dissection."""
-    clone = packet.copy()
-    clone.clear_cache()
-    for item in (item for value in clone.fields.values() if isinstance(value, list) for item in value):
-        if hasattr(item, "clear_cache"):
-            item.clear_cache()
-    return bytes(clone)
 
 
 def test_one_class_per_definition():
@@ -151,78 +139,6 @@ def test_fields_are_those_of_the_truth():
     assert {"count", "khz", "version", "guest_width", "leaves", "msrs", "vcpu", "state", "frames"} <= checked
 
 
-def test_page_contents():
-    data = bytes([1]) * 4096 + bytes([2]) * 4096
-    packet = layers.XenLibxcPageData(pfn=[3, (4, "XTAB"), (5, "L1TAB")], page_data=data)
-    packet = layers.XenLibxcPageData(bytes(packet))
-    assert packet.count == 3
-    assert packet.pfns == [3, 4, 5]
-    assert packet.page_types == ["NOTAB", "XTAB", "L1TAB"]
-    assert packet.page(5) == bytes([2]) * 4096
-    assert packet.page(4) is None
-    assert packet.summary() == "libxc PAGE_DATA 3 pfns 0x3-0x5, 2 pages"
-    assert "[0x3, 0x4 XTAB, 0x5 L1TAB]" in packet.show(dump=True)
-    assert layers.XenLibxcEnd().page(1) is None
-    assert layers.XenLibxcEnd().pfns == []
-
-
-def test_what_follows_a_record_is_not_ours():
-    both = bytes(layers.XenLibxlCheckpointState(control_id="SVM_READY")) + b"next"
-    packet = layers.XenLibxlCheckpointState(both)
-    assert packet.control_id == 2
-    assert packet.payload == Padding(b"next")
-    assert bytes(packet) == both
-    assert bytes(layers.XenXlGo(b"domain is yours, you are cleared to unpause\0more").payload) == b"more"
-
-
-def test_odd_padding_and_surplus_are_kept_and_shown():
-    data = bytes.fromhex("0800000003000000 616263 0102030405")
-    packet = layers.XenLibxcX86TscInfo(data)
-    assert packet.padding == bytes([1, 2, 3, 4, 5])
-    assert isinstance(packet.mode, Cut)
-    assert bytes(packet.mode) == b"abc"
-    assert not packet.nsec
-    assert rebuilt(packet) == data
-    assert "<cut 61 62 63>" in packet.show(dump=True)
-    data = bytes.fromhex("0e00000003000000 616263 0000000000")
-    packet = layers.XenLibxcCheckpoint(data)
-    assert packet.surplus == b"abc"
-    assert packet.padding is None
-    assert rebuilt(packet) == data
-
-
-def test_changed_fields_are_built():
-    packet = layers.XenLibxcHvmParams(param=[layers.XenLibxcHvmParamsParam(index="STORE_PFN", value=7)])
-    packet = layers.XenLibxcHvmParams(bytes(packet))
-    packet.param[0].value = 8
-    packet.param.append(layers.XenLibxcHvmParamsParam(index=2, value=9))
-    del packet.count
-    del packet.body_length
-    again = layers.XenLibxcHvmParams(bytes(packet))
-    assert again.count == 2
-    assert again.body_length == 40
-    assert [(param.index, param.value) for param in again.param] == [(1, 8), (2, 9)]
-
-
-def test_string_pairs():
-    packet = layers.XenLibxlEmulatorXenstoreData(xenstore_data={"physmap/1/size": "10", b"physmap/1/name": b""})
-    again = layers.XenLibxlEmulatorXenstoreData(bytes(packet))
-    assert again.xenstore_data == [(b"physmap/1/size", b"10"), (b"physmap/1/name", b"")]
-    assert "physmap/1/size=10" in again.show(dump=True)
-    assert again.summary() == "libxl EMULATOR_XENSTORE_DATA emulator_id=unknown, 2 pairs"
-
-
-def test_flags_and_orders():
-    header = layers.XenLibxcImageHeader(version=3, options="BIG_ENDIAN")
-    assert bytes(header) == bytes.fromhex("ffffffffffffffff 58454e46 00000003 0001 0000 00000000")
-    assert layers.XenLibxcImageHeader(bytes(header)).options == "BIG_ENDIAN"
-    xl = layers.XenXlSaveFileHeader(mandatory_flags=["JSON", "STREAMv2"], optional_data_len=5)
-    assert bytes(xl)[32:] == bytes.fromhex("04030201 03000000 00000000 05000000")
-    big = layers.XenLibxcX86TscInfoBE(khz=1)
-    assert bytes(big) == bytes.fromhex("00000008 00000018 00000000 00000001") + bytes(16)
-    assert big_endian(type(big)) is type(big)
-
-
 def test_stray_header_bytes():
     plain = layers.XenLibxcCheckpointDirtyPfnList(pfn=[1, 2])
     packet = layers.XenLibxcCheckpointDirtyPfnList(pfn=[1, 2], stray=bytes(8))
@@ -231,27 +147,6 @@ def test_stray_header_bytes():
     again = packet_from(STRAY_HEADERS[0], "little", data, 16)
     assert (again.stray, again.pfn, again.body_length) == (bytes(8), [1, 2], 16)
     assert bytes(again) == data
-
-
-def test_long_lists_have_no_limit_of_scapy():
-    packet = layers.XenLibxcCheckpointDirtyPfnList(pfn=range(100_000))
-    assert layers.XenLibxcCheckpointDirtyPfnList(bytes(packet)).pfn == list(range(100_000))
-    assert "(100000 pfns)" in packet.show(dump=True)
-    leaves = layers.XenLibxcX86CpuidPolicy(leaf=[layers.XenLibxcX86CpuidPolicyLeaf(leaf=n) for n in range(5000)])
-    assert len(layers.XenLibxcX86CpuidPolicy(bytes(leaves)).leaf) == 5000
-
-
-def test_hand_made_packets_copy_and_pickle():
-    packet = layers.XenLibxcPageData(pfn=[1], page_data=bytes(4096))
-    for clone in (packet.copy(), copy.deepcopy(packet), pickle.loads(pickle.dumps(packet))):
-        assert bytes(clone) == bytes(packet)
-    big = layers.XenLibxcPageDataBE(pfn=[1])
-    assert bytes(pickle.loads(pickle.dumps(big))) == bytes(big)
-    with pytest.raises(AttributeError):
-        _ = packet.offset
-    packet.omitted = 1
-    with pytest.raises(ValueError, match="not kept"):
-        bytes(packet)
 
 
 # -- any bytes, any values ------------------------------------------------------------------------------------------

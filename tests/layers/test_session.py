@@ -16,7 +16,7 @@ from scapy.supersocket import SuperSocket
 from scapy.utils import PcapReader, RawPcapNgReader, RawPcapReader, rdpcap
 
 from dissector import layers
-from dissector.layers import MigrationSession, XenRecord, notes
+from dissector.layers import MigrationSession
 from dissector.layers.session import LARGEST_FRAME
 from dissector.wire import events
 from dissector.wire.engine import Engine
@@ -33,7 +33,11 @@ def where(packet) -> tuple:
 def frames(name: str):
     """Frames of a capture as scapy's raw readers give them, for the engine."""
     with RawPcapReader(paths(name)[0]) as reader:
-        for data, about in reader:
+        while True:
+            try:
+                data, about = reader._read_packet(1 << 20)
+            except EOFError:
+                return
             if isinstance(reader, RawPcapNgReader):
                 ticks = (about.tshigh or 0) << 32 | (about.tslow or 0)
                 yield ticks * 10**9 // about.tsresol, about.linktype, data, about.wirelen
@@ -123,32 +127,6 @@ def test_a_field_wins_over_a_fact_of_the_same_name():
     assert sniff(offline=paths("xl-pv64-v3")[0], session=MigrationSession, count=1)[0].body_length is None
 
 
-def test_lost_bytes_and_notes():
-    session = MigrationSession(gaps=True, findings=True, flows=True)
-    packets = sniff(offline=paths(LOSSY)[0], session=session)
-    whole = engine_events(LOSSY)
-    kinds = (events.Record, *notes.CLASSES)
-    assert [packet.event for packet in packets] == [event for event in whole if type(event) in kinds]
-    record = next(p for p in packets if isinstance(p, XenRecord) and not p.complete)
-    assert record.lost == ((30408, 1448), (60816, 11584))
-    assert record.summary().endswith("[lost 13032 bytes]")
-    gap = next(p for p in packets if isinstance(p, layers.XenMigrationGap))
-    assert (gap.direction, gap.offset, gap.length) == ("forward", 30408, 1448)
-    assert gap.summary() == f"forward 30408 migration gap length=1448 reason=lost frame={gap.frame}"
-    assert bytes(gap) == b""
-    assert gap.copy().event is gap.event
-    assert {type(packet).__name__ for packet in packets} >= {"XenMigrationFlow", "XenMigrationSummary"}
-    for packet in packets:
-        assert packet.show(dump=True)
-        assert packet.summary()
-    only = sniff(offline=paths("loss-page-data-head")[0], session=MigrationSession(gaps=True))
-    assert any(isinstance(packet, layers.XenMigrationResync) for packet in only)
-    found = sniff(offline=paths("colo-header-16")[0], session=MigrationSession(findings=True))
-    finding = next(packet for packet in found if isinstance(packet, layers.XenMigrationFinding))
-    assert finding.id in finding.show(dump=True)
-    assert finding.text in finding.summary()
-
-
 def test_instance_class_list_reader_and_generator():
     expected = [where(packet) for packet in sniff(offline=paths(SMALL)[0], session=MigrationSession)]
     assert len(expected) == sum(len(truth(SMALL)["flows"][0][d]["records"]) for d in DIRECTIONS)
@@ -162,8 +140,8 @@ def test_instance_class_list_reader_and_generator():
     assert [p.time for p in listed] == [p.time for p in direct]
     assert [where(p) for p in sniff(offline=list(plain), session=MigrationSession)] == expected
     assert [where(p) for p in sniff(offline=[bytes(p) for p in plain], session=MigrationSession)] == expected
-    with PcapReader(paths(SMALL)[0]) as reader:
-        assert [where(p) for p in sniff(opened_socket=reader, session=MigrationSession)] == expected
+    reader = PcapReader(paths(SMALL)[0])
+    assert [where(p) for p in sniff(opened_socket=reader, session=MigrationSession)] == expected
     seen = []
     sniff(offline=paths(SMALL)[0], session=MigrationSession, store=False, count=3, prn=lambda p: seen.append(where(p)))
     assert seen == expected[:3]

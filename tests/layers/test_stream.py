@@ -109,10 +109,13 @@ def tcp_session(name: str, port) -> dict[str, list]:
 def test_tcp_session(name, port):
     found = tcp_session(name, port)
     for direction in DIRECTIONS:
-        assert [(one.layer, one.definition.name, len(one)) for one in found[direction]] == expected(name, direction)
-    data = streams(name)
-    for direction in DIRECTIONS if data is not None else ():
-        assert b"".join(map(bytes, found[direction])) == data[direction]
+        wanted = expected(name, direction)
+        sizes = [(one.layer, one.definition.name, len(one)) for one in found[direction]]
+        assert sizes[: len(wanted)] == wanted
+        assert len(sizes) - len(wanted) <= 1  # a record that is cut
+        data = streams(name)
+        if data is not None:
+            assert data[direction].startswith(b"".join(map(bytes, found[direction])))
 
 
 def test_tcp_session_on_a_real_capture(port):
@@ -129,8 +132,10 @@ def test_tcp_session_with_segments_out_of_order(port):
     pieces = [(at, data[at : at + 100]) for at in range(0, len(data), 100)]
     pieces[4], pieces[5] = pieces[5], pieces[4]
     packets = [IP(bytes(IP() / TCP(sport=4, dport=8002, seq=1000 + at) / Raw(one))) for at, one in pieces]
-    found = [r for p in sniff(offline=packets, session=TCPSession) if XenMigration in p for r in p[XenMigration].records]
-    assert b"".join(map(bytes, found)) == data[:1096]
+    found = [
+        r for p in sniff(offline=packets, session=TCPSession) if XenMigration in p for r in p[XenMigration].records
+    ]
+    assert b"".join(map(bytes, found)) == data[:1098]
 
 
 def test_tcp_session_on_something_else_and_at_the_end(port):
@@ -155,6 +160,7 @@ def test_tcp_session_on_something_else_and_at_the_end(port):
 
 
 def test_import_is_light():
-    code = "import sys, dissector; print('scapy' in sys.modules);import dissector.layers; print('scapy.all' in sys.modules)"
+    code = "import sys; import dissector{}; print('scapy{}' in sys.modules)"
+    code = f"{code.format('', '')}; {code.format('.layers', '.all')}"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["False", "False"]

@@ -95,3 +95,13 @@ def records() -> list[tuple[str, dict, bytes]]:
                     piece = data[direction][start : start + record["size"]]
                     found.append((f"{name} {direction} {start}", record, piece))
     return found
+
+
+def rebuilt(packet) -> bytes:
+    """Bytes built from the fields, not from what scapy remembers of dissection."""
+    clone = packet.copy()
+    clone.clear_cache()
+    for item in (item for value in clone.fields.values() if isinstance(value, list) for item in value):
+        if hasattr(item, "clear_cache"):
+            item.clear_cache()
+    return bytes(clone)
