@@ -9,7 +9,7 @@ from typing import Any
 
 from dissector.spec import BY_NAME, findings, libxc
 from dissector.wire.events import Finding, Flow, Gap, Record, Resync, Summary, Total
-from dissector.wire.framer import unknown_record
+from dissector.wire.unit import unknown_record
 
 TIME = 1_795_383_310_123_456_789
 """2026-11-22T21:35:10.123456789Z"""

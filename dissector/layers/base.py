@@ -54,9 +54,10 @@ SUMMARY_FACTS = 3
 _SLOTS = ["event", "omitted"]
 
 
-class Structure(Packet):  # type: ignore[misc]
+class XenStructure(Packet):  # type: ignore[misc]
     """A run of fields that dissects whatever bytes it is given, and builds them again."""
 
+    name = "Xen migration structure"
     definition: ClassVar[Record]
     order: ClassVar[ByteOrder]
     last_field: ClassVar[str] = ""
@@ -95,7 +96,7 @@ class Structure(Packet):  # type: ignore[misc]
         return b"", s
 
 
-class XenRecord(Structure):
+class XenRecord(XenStructure):
     """What all headers, messages and records have in common.
 
     Packets of :class:`~dissector.layers.MigrationSession` have ``event``, the engine's record event, and give its
@@ -211,7 +212,7 @@ class XenRecord(Structure):
         return " ".join(word for word in words if word)
 
 
-class FramedRecord(XenRecord):
+class XenFramedRecord(XenRecord):
     """A record: type and body length in front, body, padding to a multiple of 8 behind."""
 
     header_fields: ClassVar[tuple[Any, ...]] = ()

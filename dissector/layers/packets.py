@@ -16,7 +16,7 @@ from scapy.utils import EDecimal
 
 from dissector.layers import fields as layer_fields
 from dissector.layers import lists
-from dissector.layers.base import FramedRecord, Structure, XenRecord, feeds_of
+from dissector.layers.base import XenFramedRecord, XenRecord, XenStructure, feeds_of
 from dissector.layers.fields import hidden_unless_set, tolerant
 from dissector.spec import ALL_RECORDS, BY_NAME, BY_TYPE, libxc
 from dissector.spec.model import (
@@ -32,7 +32,7 @@ from dissector.spec.model import (
     Record,
     StringPairs,
 )
-from dissector.wire.framer import unknown_record
+from dissector.wire.unit import unknown_record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ STRAY_HEADERS = (libxc.CHECKPOINT_DIRTY_PFN_LIST,)
 """Records that Xen 4.18+ writes with stray bytes behind the record header (stream.md 4.6)."""
 
 
-_METACLASS: Any = type(Structure)
+_METACLASS: Any = type(XenStructure)
 
 
 def _camel(name: str) -> str:
@@ -113,7 +113,7 @@ def _make_item(owner: str, record: Record, array: Array, order: ByteOrder) -> An
         "minimum": minimum,
         "size_at": staticmethod(size_at),
     }
-    ITEMS[f"{name}{suffix}"] = made = _METACLASS(f"{name}{suffix}", (Structure,), namespace)
+    ITEMS[f"{name}{suffix}"] = made = _METACLASS(f"{name}{suffix}", (XenStructure,), namespace)
     return made
 
 
@@ -140,7 +140,7 @@ def _make_class(record: Record, order: ByteOrder) -> Any:
     }
     base: type[XenRecord] = XenRecord
     if record.type_id is not None:
-        base = FramedRecord
+        base = XenFramedRecord
         header = _record_header(record, order)
         surplus, padding, stray = (_hidden_bytes(name) for name in ("surplus", "padding", "stray"))
         namespace |= {
@@ -233,7 +233,7 @@ def packet_of(event: events.Record, sniffed_on: Any = None) -> XenRecord:
     packet.wirelen = event.size
     if event.time is not None:
         packet.time = EDecimal(event.time) / 1_000_000_000
-    if isinstance(packet, FramedRecord):
+    if isinstance(packet, XenFramedRecord):
         packet.fields["type"] = event.type_id
         packet.fields["body_length"] = event.body_length
         if event.extra.get("stray"):

@@ -19,7 +19,7 @@ from dissector.wire.machine import CHOICES, State
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dissector.wire.framer import Unit
+    from dissector.wire.unit import Unit
 
 ENTRIES = tuple(what for what, _ in CHOICES[State.START][0] if isinstance(what, bytes))
 """How the streams of both directions begin."""

@@ -103,7 +103,6 @@ class Record:
         """The page type (0 to 15) of each entry of a PAGE_DATA as a numpy array of uint8."""
         return codec.page_type_array(self.definition, self.body, self.order)
 
-
     def page(self, pfn: int) -> bytes | None:
         """Read the 4096 bytes of one page of a PAGE_DATA again from the capture.
 

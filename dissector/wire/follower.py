@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal, cast
 from dissector.spec import findings
 from dissector.wire import legacy
 from dissector.wire.events import Finding, Gap, Record, Resync
-from dissector.wire.framer import Framer, Unit
+from dissector.wire.framer import Framer
 from dissector.wire.machine import ENTRY, REVERSE_STATES, Role, State
 from dissector.wire.resync import Candidate, Search
+from dissector.wire.unit import Unit
 
 if TYPE_CHECKING:
     from dissector.spec.findings import Rule

@@ -8,23 +8,18 @@ next wanted one (`skip`): page contents, padding, what is beyond a limit. Skippe
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dissector.spec import BY_TYPE, findings, libxc, libxl, xl
 from dissector.spec.model import (
     OPTIONAL_RECORD,
     RECORD_HEADER_SIZE,
-    Bytes,
-    Field,
-    Length,
-    PfnList,
     Record,
     padded,
 )
-from dissector.wire import codec
+from dissector.wire import codec, dirtylist
 from dissector.wire.machine import BACK_CHANNEL_ORDER, CHOICES, LAYER, MESSAGES, MODES, NEXT, RECORDS, Head, State
+from dissector.wire.unit import Unit, identifying_bytes, list_plan, unknown_record
 
 if TYPE_CHECKING:
     from dissector.spec.findings import Rule
@@ -41,80 +36,6 @@ _CONFIG_LEN_MAX = 1 << 20
 """Longest configuration believed when only its own length field tells."""
 _FOREIGN_EMPTY_MAX = 4096
 """Longest body accepted in a record that should have none."""
-
-
-@dataclass(slots=True)
-class Unit:
-    """One header, message or record as it was framed, before lost ranges are known."""
-
-    definition: Record
-    type_id: int | None
-    offset: int
-    size: int
-    body_length: int | None
-    order: ByteOrder
-    first_frame: int
-    time: int | None
-    name: str = ""
-    body: bytes = b""
-    last_frame: int = 0
-    time_end: int | None = None
-    header_size: int = RECORD_HEADER_SIZE
-    cut_at: int | None = None
-    """Stream offset behind the last byte that came, when the stream ended inside this unit."""
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def end(self) -> int:
-        """Stream offset of the first byte behind this unit."""
-        return self.offset + self.size
-
-
-@cache
-def unknown_record(layer: str, type_id: int) -> Record:
-    """Make the definition that stands in for a type number without one."""
-    return Record(
-        layer="libxl" if layer == "libxl" else "libxc",
-        name="UNKNOWN",
-        meaning="record type that no Xen release defines",
-        section="4.3",
-        type_id=type_id,
-        length=Length(),
-        body=(Bytes("data", "opaque"),),
-    )
-
-
-@cache
-def _list_plan(record: Record) -> tuple[int, int, int] | None:
-    """Return (bytes before the pfn list, offset and size of its count) of a record that ends in page contents."""
-    if codec.contents_element(record) is None:
-        return None
-    position = 0
-    places: dict[str, tuple[int, int]] = {}
-    for element in record.body:
-        if isinstance(element, PfnList) and element.count is not None:
-            return (position, *places[element.count])
-        if isinstance(element, Field):
-            places[element.name] = (position, element.size)
-            position += element.size
-    return None
-
-
-@cache
-def _consts(record: Record) -> tuple[tuple[int, bytes], ...]:
-    """Return (offset, bytes) of everything in a fixed message that identifies it."""
-    position = 0
-    found = []
-    for element in record.body:
-        if isinstance(element, Field):
-            if element.const is not None and element.hexadecimal:
-                found.append((position, element.const.to_bytes(element.size, "big")))
-            position += element.size
-        elif isinstance(element, Bytes) and isinstance(element.length, int):
-            if element.const is not None:
-                found.append((position, element.const))
-            position += element.length
-    return tuple(found)
 
 
 class Framer:
@@ -371,7 +292,7 @@ class Framer:
     def _identified(self) -> bool:
         return all(
             self.want[at : at + len(text)] == text[: max(0, len(self.want) - at)]
-            for at, text in _consts(MESSAGES[self.state])
+            for at, text in identifying_bytes(MESSAGES[self.state])
         )
 
     def _open_message(self) -> None:
@@ -480,7 +401,7 @@ class Framer:
             self.start_time,
             name=record.name,
         )
-        plan = _list_plan(record)
+        plan = list_plan(record)
         self._counted = plan is None
         self._body_kept = min(length, self.limits.max_body)
         if record is libxc.CHECKPOINT_DIRTY_PFN_LIST and self.list_header > RECORD_HEADER_SIZE:
@@ -497,7 +418,7 @@ class Framer:
         assert unit.body_length is not None
         if not self._counted:
             self._counted = True
-            plan = _list_plan(unit.definition)
+            plan = list_plan(unit.definition)
             assert plan is not None
             before, at, size = plan
             if len(self.want) == before:
@@ -628,7 +549,7 @@ class Framer:
     def _list_complete(self, unit: Unit) -> None:
         """A dirty list is there up to where it ends if its header has 8 bytes, or up to its known end."""
         self._held = unit
-        if not self.list_header and any(unit.body[:4]):
+        if not self.list_header and dirtylist.plainly_specified(unit.body):
             self.list_header = RECORD_HEADER_SIZE
         if self.list_header:
             self._settle_list(self.list_header, unit.last_frame, unit.time_end)
@@ -637,35 +558,22 @@ class Framer:
         self.need = RECORD_HEADER_SIZE
 
     def _decide_list(self, frame: int, time: int | None, *, at_end: bool = False) -> None:
-        """Tell the header size from the bytes behind the list: the next record must be a CHECKPOINT_STATE."""
+        """Tell the header size from the bytes behind the list."""
         unit = self._held
         assert unit is not None
-        follower = _HEADS[self.order].pack(libxl.CHECKPOINT_STATE.type_id or 0, 4)
-        first = (unit.body[:8] + self.want)[:8]
-        for size in (8, 16, 12):
-            stray = size - RECORD_HEADER_SIZE
-            ahead = self.want[stray:size]
-            if first[:stray].strip(b"\0"):
-                continue
-            if ahead == follower or (at_end and not ahead and len(self.want) == stray):
-                self.list_header = 0 if at_end else size
-                self._settle_list(size, frame, time)
-                return
-        if len(self.want) == RECORD_HEADER_SIZE and not first[:4].strip(b"\0") and not at_end:
+        size = dirtylist.header_size(unit.body, bytes(self.want), unit.order, at_end=at_end)
+        if size is None:
             self.need = 2 * RECORD_HEADER_SIZE
             return
-        self._settle_list(RECORD_HEADER_SIZE, frame, time)
+        if size.certain and not at_end:
+            self.list_header = size.bytes
+        self._settle_list(size.bytes, frame, time)
 
     def _guess_list(self, frame: int, time: int | None) -> None:
-        """What follows a list is lost: judge by its first word (pfn 0 is hardly ever dirty, stray bytes are zero)."""
+        """What follows a list is lost."""
         unit = self._held
         assert unit is not None
-        pfns = codec.entries(unit.body[: len(unit.body) & ~7], unit.order)
-        size = RECORD_HEADER_SIZE
-        if pfns and pfns[0] == 0:
-            size = 16
-        elif pfns and not any(pfn & 0xFFFF_FFFF for pfn in pfns):
-            size = 12
+        size = dirtylist.guess(unit.body, unit.order)
         if size > RECORD_HEADER_SIZE:
             unit.extra["header_size_inferred"] = True
         self._settle_list(size, frame, time)

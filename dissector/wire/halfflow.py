@@ -153,9 +153,7 @@ class HalfFlow:
         delta = (seq - self.fast[NEXT_SEQ]) & _MASK
         return self.next + (delta if delta < _HALF else delta - (1 << 32))
 
-    def segment(
-        self, seq: int, payload: memoryview, length: int, peer_ack: int, frame: int, time: int | None
-    ) -> None:
+    def segment(self, seq: int, payload: memoryview, length: int, peer_ack: int, frame: int, time: int | None) -> None:
         """Take one segment with payload.
 
         Args:

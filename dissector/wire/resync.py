@@ -328,4 +328,3 @@ class Search:
     def _drop_weakest(self) -> None:
         weakest = min(range(len(self.candidates)), key=lambda i: (self.candidates[i].framer.weight, i))
         del self.candidates[weakest]
-

@@ -133,8 +133,11 @@ class Statistics:
             return f"failed at the target: {describe_status(self._status)}{allowed}"
         if last is None:
             return "nothing sent after the banner" if "BANNER" in self._reverse else "no record seen"
-        if not last.complete and end != "capture end" and last.lost and last.lost[-1][0] + last.lost[-1][1] >= (
-            last.offset + last.size
+        if (
+            not last.complete
+            and end != "capture end"
+            and last.lost
+            and last.lost[-1][0] + last.lost[-1][1] >= (last.offset + last.size)
         ):
             return f"the stream ends inside {last.layer} {last.type} at offset {last.offset}"
         if mode in ("remus", "colo"):
