@@ -103,7 +103,7 @@ def _config(_record: Record, fields: Fields) -> str:
     except (ValueError, TypeError, AttributeError, RecursionError):
         return f"{size} of JSON"
     if isinstance(memory, int):
-        said.insert(2, f"{memory >> 10} MiB")
+        said.insert(2, f"{memory >> 10} MiB" if memory >= 1024 else f"{memory} KiB")
     return printable(", ".join(said)) or f"{size} of JSON"
 
 

@@ -54,11 +54,9 @@ def loss_mark(record: Record) -> str:
     count = lost_bytes(record)
     if not count:
         return "CUT"
-    end = record.offset + record.size
-    if len(record.lost) == 1 and sum(record.lost[0]) >= end and record.lost[0][1] < record.size:
-        mark = f"CUT {count} bytes short"
-    else:
-        mark = f"LOST {count} bytes"
+    mark = f"LOST {count} bytes"
+    if len(record.lost) == 1 and count < record.size and sum(record.lost[0]) == record.offset + record.size:
+        mark += " at its end"
     pages = lost_pfns(record)
     if pages:
         mark += f" ({len(pages)} page{'s' if len(pages) > 1 else ''})"

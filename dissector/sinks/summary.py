@@ -105,7 +105,10 @@ class SummarySink:
         timing = self._timing(summary, flow)
         if timing:
             yield "time", timing
+        one_way = flow is not None and flow.start == "file"
         for direction, count in summary.bytes.items():
+            if one_way and not count:
+                continue
             yield direction, f"{count:,} bytes ({size_text(count)})" if count >= 1024 else f"{count} bytes"
         if summary.pages or summary.checkpoints:
             yield "memory", self._memory(summary)

@@ -58,6 +58,15 @@ def utf8_stream(stream: Output) -> bool:
     return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "").replace("_", "") == "utf8"
 
 
+def _same_kind(gap: Gap, event: Event) -> bool:
+    return (
+        isinstance(event, Gap)
+        and event.flow == gap.flow
+        and event.direction == gap.direction
+        and event.reason == gap.reason
+    )
+
+
 class TextSink:
     """Writes events as lines; summaries are left to :class:`~dissector.sinks.summary.SummarySink`."""
 
@@ -80,12 +89,16 @@ class TextSink:
         }
         self._no_arrow = "·" if self._wide else "-"
         self._heading = heading
+        self._gaps: list[Gap] = []
+        """Gaps of one kind in a row: a capture with a short snap length has one in every frame."""
 
     def write(self, event: Event) -> None:
         """Write one line, or none for an event that is no line."""
         if self._heading:
             self._heading = False
             self._write(self._paint("dim", self._heading_line()) + "\n")
+        if self._gaps and not _same_kind(self._gaps[0], event):
+            self._write_gaps()
         if isinstance(event, Record):
             self._record(event)
         elif isinstance(event, Finding):
@@ -93,15 +106,26 @@ class TextSink:
             marked = self._paint(event.severity, text)
             self._line(event, event.severity, event.severity, "", event.offset, None, f"{marked} [{event.id}]")
         elif isinstance(event, Gap):
-            self._line(event, "gap", "lost", event.reason, event.offset, event.length, GAP_TEXTS[event.reason])
+            self._gaps.append(event)
         elif isinstance(event, Resync):
-            found = f"goes on at {event.found}" if event.found else "no record head after it"
-            self._line(event, "resync", "warn", "", event.offset, event.skipped, f"framing lost; {found}")
+            text = f"to reach {event.found}" if event.found else "and no record head found"
+            self._line(event, "resync", "warn", "", event.offset, event.skipped, f"bytes skipped {text}")
         elif isinstance(event, Flow):
             self._flow(event)
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Write gaps that were held back."""
+        if self._gaps:
+            self._write_gaps()
+
+    def _write_gaps(self) -> None:
+        first, last = self._gaps[0], self._gaps[-1]
+        text = GAP_TEXTS[first.reason]
+        if first is not last:
+            text += f", in {len(self._gaps)} places up to offset {last.offset + last.length} (frame {last.frame})"
+        total = sum(gap.length for gap in self._gaps)
+        self._gaps.clear()
+        self._line(first, "gap", "lost", first.reason, first.offset, total, text)
 
     def _record(self, record: Record) -> None:
         layer, name = record.layer, record.type

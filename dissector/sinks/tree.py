@@ -58,7 +58,8 @@ class TreeSink:
             self._record(event)
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Write what was held back."""
+        self._lines.close()
 
     def _row(self, depth: int, name: str, value: str, meaning: str = "") -> None:
         value = printable(value)

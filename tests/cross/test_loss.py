@@ -78,8 +78,7 @@ class Count:
 
     def __init__(self) -> None:
         self.wrong: list[str] = []
-        self.missed: list[str] = []
-        self.unmarked: list[str] = []
+        self.vain: list[str] = []
         self.silent: list[str] = []
         self.untouched = 0
 
@@ -95,14 +94,13 @@ class Count:
             verdict = tools.judge(true, spans(name, kept, direction), end, records[direction], base)
             where = f"{name} {label} {direction}:"
             self.wrong += [f"{where} {text}" for text in verdict.wrong]
-            self.missed += [f"{where} {tools.key(one)}" for one in verdict.missed]
-            self.unmarked += [f"{where} {tools.key(one)}" for one in verdict.unmarked]
+            self.vain += [f"{where} {tools.key(one)}" for one in verdict.vain]
             dark = [
                 (event.offset + base, event.offset + base + event.skipped)
                 for event in found
                 if isinstance(event, Resync) and event.direction == direction
             ]
-            for one in (*verdict.missed, *verdict.unmarked):
+            for one in verdict.missed:
                 if tools.holes(tools.merged(dark), one["offset"], one["offset"] + tools.head_size(one)):
                     self.silent.append(f"{where} {tools.key(one)}")
             self.untouched += len(true)
@@ -124,7 +122,7 @@ def lose(name: str, kind: str, runs: int) -> Count:
 def test_small_loss(name, kind):
     count = lose(name, kind, 4 if name in REAL else 6)
     assert count.wrong == []
-    assert count.missed == []
+    assert count.vain == []
     assert count.silent == []
 
 

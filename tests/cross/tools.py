@@ -207,15 +207,63 @@ class Verdict(NamedTuple):
     lost: list[str]
     """Reported with other missing bytes than those that are missing."""
     missed: list[dict[str, Any]]
-    """Nothing of it is missing, but it was not reported."""
-    unmarked: list[dict[str, Any]]
-    """Its head is there and something behind is missing, but it was not reported."""
+    """Its head is there, but it was not reported."""
+    vain: list[dict[str, Any]]
+    """Those of them that stand together with enough evidence to be believed."""
     order: list[str]
 
     @property
     def wrong(self) -> list[str]:
         """What must never be, whatever was lost."""
         return [*self.false, *self.size, *self.lost, *self.order]
+
+
+STRONG = {"HVM_CONTEXT", "HVM_PARAMS", "EMULATOR_CONTEXT", "SAVE_FILE_HEADER", "STREAM_HEADER", "IMAGE_HEADER"}
+WEIGHTS = {
+    "X86_PV_VCPU_BASIC": 4,
+    "X86_PV_VCPU_EXTENDED": 3,
+    "X86_PV_VCPU_XSAVE": 1,
+    "X86_PV_VCPU_MSRS": 1,
+    "X86_PV_INFO": 3,
+    "SHARED_INFO": 2,
+    "X86_TSC_INFO": 3,
+    "CHECKPOINT_STATE": 3,
+    "READY": 8,
+    "REPORT": 8,
+    "BANNER": 8,
+    "GO": 8,
+}
+"""Bytes that are fixed by the specification and not zero (stream.md 4.6), of the whole record; 8 and more: sure."""
+
+
+def weight(record: dict[str, Any]) -> int:
+    """How sure the bytes of a true record show what it is."""
+    if record["type"] in STRONG:
+        return 8
+    if record["type"] == "PAGE_DATA":
+        return 3 + min(int(record["count"]), 16)
+    return WEIGHTS.get(record["type"], 0)
+
+
+def head_is_there(record: dict[str, Any], missing: list[Span], end: int) -> bool:
+    """Whether record header, or for PAGE_DATA also count and pfns, or all of a message, were captured."""
+    start, size = record["offset"], head_size(record)
+    return start + size <= end and not clipped(missing, start, start + size)
+
+
+def believable(true: tuple[dict[str, Any], ...], missing: list[Span], end: int) -> list[Span]:
+    """Runs of at least two records whose heads are there, with enough evidence to find them again."""
+    runs_found: list[Span] = []
+    run: list[dict[str, Any]] = []
+    for one in (*true, None):
+        if one is not None and head_is_there(one, missing, end):
+            run.append(one)
+            continue
+        whole = [r for r in run if not clipped(missing, r["offset"], r["offset"] + min(r["size"], 64))]
+        if len(run) > 1 and sum(weight(r) for r in whole) >= 8:
+            runs_found.append((run[0]["offset"], run[-1]["offset"] + 1))
+        run = []
+    return runs_found
 
 
 def judge(true: tuple[dict[str, Any], ...], spans: list[Span], end: int, mine: list[Record], base: int = 0) -> Verdict:
@@ -230,6 +278,7 @@ def judge(true: tuple[dict[str, Any], ...], spans: list[Span], end: int, mine: l
     """
     missing = holes(merged(spans), base, end)
     verdict = Verdict([], [], [], [], [], [])
+    islands = [(a - base, b - base) for a, b in believable(true, missing, end)]
     known = {(one["layer"], one["type"], one["offset"]): one for one in true}
     reported = set()
     for record in mine:
@@ -250,13 +299,12 @@ def judge(true: tuple[dict[str, Any], ...], spans: list[Span], end: int, mine: l
         if b.offset < a.offset + a.size:
             verdict.order.append(f"{key(b)} comes after {key(a)}")
     for one in true:
-        start, stop = one["offset"], one["offset"] + one["size"]
-        if start in reported or start < base:
+        start = one["offset"]
+        if start in reported or start < base or not head_is_there(one, missing, end):
             continue
-        if not clipped(missing, start, stop) and stop <= end:
-            verdict.missed.append(one)
-        elif not clipped(missing, start, start + head_size(one)) and start + head_size(one) <= end:
-            verdict.unmarked.append(one)
+        verdict.missed.append(one)
+        if any(a <= start - base < b for a, b in islands):
+            verdict.vain.append(one)
     return verdict
 
 

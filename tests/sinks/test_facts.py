@@ -23,7 +23,10 @@ def config(text: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (page_data([*range(992), *(XTAB | pfn for pfn in range(992, 1024))]), "1024 pfns 0x0-0x3ff, 992 pages, 32 XTAB"),
+        (
+            page_data([*range(992), *(XTAB | pfn for pfn in range(992, 1024))]),
+            "1024 pfns 0x0-0x3ff, 992 pages, 32 XTAB",
+        ),
         (page_data([5]), "1 pfn 0x5, 1 page"),
         (page_data([0x1 << 60 | 1, 0xC << 60 | 2, 3]), "3 pfns 0x1-0x3, 3 pages (1 L1TAB, 1 L4TAB_PINNED)"),
         (dirty_list([0x179, 0x3F8], 16), "2 pfns 0x179-0x3f8, 16-byte header (Xen 4.18+)"),

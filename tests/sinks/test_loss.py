@@ -32,7 +32,7 @@ def test_a_list_that_is_not_whole_names_no_page():
 
 
 def test_a_missing_end():
-    assert loss_mark(checkpoint_state(2, complete=False, lost=((2794 + 8, 8),))) == "CUT 8 bytes short"
+    assert loss_mark(checkpoint_state(2, complete=False, lost=((2794 + 8, 8),))) == "LOST 8 bytes at its end"
     assert loss_mark(checkpoint_state(2, complete=False, lost=((2794, 16),))) == "LOST 16 bytes"
     assert loss_mark(checkpoint_state(2, complete=False)) == "CUT"
 

@@ -21,7 +21,9 @@ def summary(*events, encoding="utf-8", colour=False) -> str:
 
 
 def test_a_flow():
-    assert summary(BEGIN, page_data([1]), FINDING, END, SUMMARY, TOTAL) == """
+    assert (
+        summary(BEGIN, page_data([1]), FINDING, END, SUMMARY, TOTAL)
+        == """
 flow 0 192.0.2.1:44210 → 192.0.2.2:8002: COLO, xl stream, x86 HVM guest, from Xen 4.17, libxc v3
   time       2026-11-22 21:35:10.123456 UTC, 0.750 s, 89.6 Mbit/s
   forward    8,399,290 bytes (8.0 MiB)
@@ -37,6 +39,7 @@ flow 0 192.0.2.1:44210 → 192.0.2.2:8002: COLO, xl stream, x86 HVM guest, from 
 
 7,102 frames, 1 migration, 3 other TCP connections, 1 error
 """
+    )
 
 
 def test_what_there_is_not_takes_no_line():

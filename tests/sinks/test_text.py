@@ -58,7 +58,7 @@ def test_other_events_use_the_same_grid():
     assert "→ gap    lost" in gap
     assert "2896  bytes missing: they are not in the capture" in gap
     assert "resync" in resync
-    assert "12345  framing lost; goes on at libxc PAGE_DATA" in resync
+    assert "12345  bytes skipped to reach libxc PAGE_DATA" in resync
     assert "← error" in finding
     assert finding.endswith("list with a 16-byte header [libxc.checkpoint_dirty_pfn_list.header]")
     assert end.endswith("flow   end   rst, mode colo")
@@ -85,13 +85,11 @@ def test_a_finding_about_the_whole_input():
 
 def test_resynchronisation_that_found_nothing():
     (line,) = lines(dataclasses.replace(RESYNC, found=""))
-    assert line.endswith("framing lost; no record head after it")
+    assert line.endswith("bytes skipped and no record head found")
 
 
 def test_without_utf8_there_are_ascii_arrows_and_escapes():
-    begin, line, banner = lines(
-        BEGIN, checkpoint_state(1), record("xl", "READY", "gäst\0".encode()), encoding="ascii"
-    )
+    begin, line, banner = lines(BEGIN, checkpoint_state(1), record("xl", "READY", "gäst\0".encode()), encoding="ascii")
     assert "192.0.2.1:44210 > 192.0.2.2:8002" in begin
     assert " < libxl" in line
     assert banner.endswith("g\\xe4st")
@@ -129,3 +127,16 @@ def test_endpoints():
     assert endpoint("192.0.2.1", 80) == "192.0.2.1:80"
     assert endpoint("2001:db8::1", 80) == "[2001:db8::1]:80"
     assert endpoint("", 0) == ""
+
+
+def test_gaps_in_a_row_are_one_line():
+    later = dataclasses.replace(GAP, offset=10000, length=4, frame=15)
+    other = dataclasses.replace(later, reason="snaplen")
+    folded, single, line = lines(GAP, later, other, record("libxc", "END"))
+    assert folded.endswith(
+        "2900  bytes missing: they are not in the capture, in 2 places up to offset 10004 (frame 15)"
+    )
+    assert " 12 #0  → gap    lost" in folded
+    assert single.endswith("  4  bytes missing: frames were cut by the snap length")
+    assert "END" in line
+    assert len(lines(GAP)) == 1
