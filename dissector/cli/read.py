@@ -25,10 +25,11 @@ def fail(message: str) -> NoReturn:
 
 
 def complete_type(incomplete: str) -> list[str]:
-    """Complete a record type for the shell."""
+    """Complete a record type for the shell, in the case that was begun with."""
     from dissector.cli.selection import type_names
 
-    return [name for name in type_names() if name.startswith(incomplete.upper())]
+    names = type_names()
+    return [name.lower() for name in names] if incomplete[:1].islower() else names
 
 
 def read(

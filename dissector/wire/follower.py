@@ -49,6 +49,11 @@ class Follower:
             return 0
         return self.framer.skip
 
+    @property
+    def held(self) -> int:
+        """Records and other events that wait until no hole before them is open."""
+        return len(self._queue)
+
     # -- what the half flow delivers -------------------------------------------------------------------------------
 
     def data(self, view: memoryview, frame: int, time: int | None) -> None:

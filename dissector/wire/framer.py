@@ -34,6 +34,8 @@ _LIBXL_LENGTH_MAX = 1 << 30
 _CONFIG_LEN_SIZE = 4
 _CONFIG_LEN_MAX = 1 << 20
 """Longest configuration believed when only its own length field tells."""
+_LONGEST_WEAK_ROW = 16
+"""Records in a row that prove nothing, after which a strict framer takes them for guest memory."""
 _FOREIGN_EMPTY_MAX = 4096
 """Longest body accepted in a record that should have none."""
 
@@ -53,10 +55,12 @@ class Framer:
         "_optional_data_len",
         "_streamv2",
         "_weak",
+        "_weak_row",
         "entered",
         "failed",
         "findings",
         "heads",
+        "kept",
         "limits",
         "list_header",
         "mode",
@@ -67,6 +71,7 @@ class Framer:
         "start",
         "start_frame",
         "start_time",
+        "starts",
         "state",
         "strict",
         "unit",
@@ -104,6 +109,10 @@ class Framer:
         """The state that the first bytes of the stream led to; None before that."""
         self.heads = 0
         self.weight = 0
+        self.starts: set[int] = set()
+        """Where the units of a strict framer begin."""
+        self.kept = 0
+        """Bytes of bodies in the units of a strict framer."""
         self.list_header = 0
         """Header size of the dirty lists of this connection, 0 until known (stream.md 5.4)."""
         self.xl_order: ByteOrder = "little"
@@ -111,6 +120,7 @@ class Framer:
         self._optional_data_len: int | None = None
         self._streamv2 = True
         self._weak: set[str] = set()
+        self._weak_row = 0
         self._back_step: int | None = None
         self._counted = False
         self._body_kept = 0
@@ -458,8 +468,15 @@ class Framer:
     def _weigh(self, unit: Unit, gained: int) -> None:
         """Count the evidence of one more head; a kind of record that proves little counts once."""
         self.heads += 1
+        self.kept += len(unit.body)
+        self.starts.add(unit.offset)
         if gained > 1 or unit.name not in self._weak:
             self.weight += gained
+            self._weak_row = 0
+        else:
+            self._weak_row += 1
+            if self._weak_row > _LONGEST_WEAK_ROW:
+                self.failed = True
         if gained <= 1:
             self._weak.add(unit.name)
         if self.state is State.BACK_CHANNEL:

@@ -47,6 +47,10 @@ class Consumer(Protocol):
     def skip(self) -> int:
         """Stream bytes from here on that nobody needs."""
 
+    @property
+    def held(self) -> int:
+        """Records and other events that wait until no hole before them is open."""
+
     def data(self, view: memoryview, frame: int, time: int | None) -> None:
         """Take the next bytes."""
 
@@ -191,7 +195,8 @@ class HalfFlow:
         while self._holes:
             hole = self._holes[0]
             reason = self._verdict(hole.end, self.next - hole.end, hole.time, peer_ack, None, time)
-            if not reason and len(self._holes) <= limits.max_holes:
+            crowded = len(self._holes) > limits.max_holes or self.consumer.held > limits.max_held
+            if not reason and not crowded:
                 break
             if not reason:
                 self.consumer.limit(findings.LIMIT_HOLES, limits.max_holes, hole.start, frame, time)

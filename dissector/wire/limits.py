@@ -24,9 +24,11 @@ class Limits:
     """Bytes searched for a record head in a connection that is not known to be a migration."""
     max_holes: int = 4096
     """Open holes in one direction."""
+    max_held: int = 1 << 16
+    """Records of one direction that wait for an open hole before them to close."""
     max_lost: int = 4096
     """Lost ranges remembered for records that are not complete yet."""
-    max_candidates: int = 64
+    max_candidates: int = 16
     """Chains of record heads followed at a time while framing is lost."""
     max_fragment_bytes: int = 4 * MIB
     """IP fragments waiting for the rest of their datagram."""

@@ -11,7 +11,7 @@ A state reads one of three things:
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from dissector.spec import libxc, libxl, xl
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dissector.spec.model import Record
 
 
-class State(Enum):
+class State(IntEnum):
     """Where one direction of a stream is; F and R numbers are those of stream.md 5.1 and 5.2."""
 
     START = auto()  # F0, R0

@@ -37,6 +37,9 @@ _ENOUGH_REVERSE = 3
 _REVERSE_HEADS = 4
 """Heads that make a back channel believable in a direction that could as well be guest memory."""
 
+_LONG_CHAIN = 1 << 14
+"""Records in a chain after which it is taken or dropped, however few bytes they cover."""
+
 _TEXTS: tuple[tuple[bytes, int, State], ...] = (
     (xl.XL_MAGIC[:20], 0, State.XL_HEADER),
     (libxl.LIBXL_IDENT + b"\0\0\0\2", 0, State.LIBXL_HEADER),
@@ -143,6 +146,16 @@ class Candidate:
     role: Role
 
 
+def _held(candidate: Candidate) -> int:
+    """Return the bytes a candidate holds."""
+    return candidate.framer.kept + len(candidate.framer.want)
+
+
+def _idle_chain(candidate: Candidate) -> bool:
+    """Tell whether a chain grows long without proving anything: rows of empty records in guest memory."""
+    return len(candidate.framer.units) > _LONG_CHAIN and candidate.framer.weight < _ENOUGH
+
+
 class Search:
     """Looks for a believable chain of records in one direction, from stream offset `start` on."""
 
@@ -210,7 +223,11 @@ class Search:
     # -- candidates ----------------------------------------------------------------------------------------------
 
     def _bury(self) -> None:
-        self.candidates = [one for one in self.candidates if not one.framer.failed]
+        """Drop dead candidates, and the weakest when all together hold too much."""
+        self.candidates = [one for one in self.candidates if not one.framer.failed and not _idle_chain(one)]
+        while len(self.candidates) > 1 and sum(map(_held, self.candidates)) > self.limits.max_flow_buffer:
+            self.crowded = True
+            self._drop_weakest()
 
     def _believable(self, candidate: Candidate, heads: int) -> bool:
         """Tell whether the evidence is enough for a chain of at least `heads` records.
@@ -231,6 +248,8 @@ class Search:
                 if self.role is not None or framer.heads >= _REVERSE_HEADS:
                     return candidate
             elif framer.start - self.start >= libxc.LARGEST_PAGE_DATA or framer.state is State.DONE:
+                return candidate
+            elif len(framer.units) > _LONG_CHAIN or _held(candidate) > self.limits.max_flow_buffer:
                 return candidate
         return None
 
@@ -310,7 +329,7 @@ class Search:
         if self.role not in (None, role):
             return
         for living in self.candidates:
-            if living.role == role and (offset in (living.framer.start, living.start) or self._passed(living, offset)):
+            if living.role == role and (offset == living.framer.start or offset in living.framer.starts):
                 return
         if len(self.candidates) >= self.limits.max_candidates:
             self.crowded = True
@@ -320,10 +339,6 @@ class Search:
         name = f"{record.layer} {record.name}" if record is not None else state.name
         if not framer.failed:
             self.candidates.append(Candidate(framer, offset, name, role))
-
-    @staticmethod
-    def _passed(living: Candidate, offset: int) -> bool:
-        return any(unit.offset == offset for unit in living.framer.units)
 
     def _drop_weakest(self) -> None:
         weakest = min(range(len(self.candidates)), key=lambda i: (self.candidates[i].framer.weight, i))

@@ -44,8 +44,10 @@ def test_help_has_examples_that_keep_their_lines(option):
 
 def test_shell_completion_is_there():
     assert "--show-completion" in run("--help").stdout
-    done = run(_XENDISSECT_COMPLETE="complete_bash", COMP_WORDS="xendissect read --type page", COMP_CWORD="3")
-    assert "PAGE_DATA" in done.stdout
+    for begun, whole in (("PAGE", "PAGE_DATA"), ("page", "page_data")):
+        words = f"xendissect read --type {begun}"
+        done = run(_XENDISSECT_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD="3")
+        assert done.stdout.split() == [whole]
 
 
 @pytest.mark.parametrize("arguments", [["bogus"], ["read"], ["read", "--bogus", "x"], ["read", "-c", "0", "x"]])
