@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Writes a capture of a large migration: ``python bench/generate.py OUT.pcap --size 256M``.
 
-The capture is deterministic, of any size, and written with constant memory at some hundred MB/s. It looks like one taken
-at the receiver's host: handshake, the forward stream in segments of one size, an acknowledgement of every second one,
-FIN. As with checksum offload, TCP checksums cover the pseudo header only; IPv4 header checksums are right.
+The capture is deterministic, of any size, and written with constant memory at some hundred MB/s. It looks like one
+taken at the receiver's host: handshake, the forward stream in segments of one size, an acknowledgement of every second
+one, FIN. As with checksum offload, TCP checksums cover the pseudo header only; IPv4 header checksums are right.
 
 ``--reorder`` delays that share of the segments behind the next three on the wire, and the receiver's acknowledgements
 repeat until the late one is there. ``--loss`` leaves that share of the data segments out of the capture only: the
@@ -101,7 +101,14 @@ class Network:
             self._put(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
 
     def send(
-        self, direction: str, seq: int, ack: int, flags: int, payload: bytes | memoryview = b"", *, captured: bool = True
+        self,
+        direction: str,
+        seq: int,
+        ack: int,
+        flags: int,
+        payload: bytes | memoryview = b"",
+        *,
+        captured: bool = True,
     ) -> None:
         """Send one segment over the wire, and capture it or not."""
         ethernet, addresses, source, destination = self._ends[direction]
@@ -245,7 +252,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, metavar="OUT")
     parser.add_argument("--size", type=size, default=Options.size, help="bytes of the stream, such as 256M")
-    parser.add_argument("--segment", type=int, default=Options.segment, help="1448 (MTU 1500), 8948 (9000), 65160 (GRO)")
+    parser.add_argument(
+        "--segment", type=int, default=Options.segment, help="1448 (MTU 1500), 8948 (9000), 65160 (GRO)"
+    )
     parser.add_argument("--records", choices=KINDS, default=Options.records)
     parser.add_argument("--reorder", type=float, default=0.0, metavar="SHARE")
     parser.add_argument("--loss", type=float, default=0.0, metavar="SHARE")

@@ -2,19 +2,19 @@
 """How fast captures are read, next to other tools: ``python bench/read.py``.
 
 Method
-    Every figure is the median of several runs of a whole process, from start to exit, on a capture that lies in the page
-    cache (each is read once before). The runs are interleaved - one of every command, then the next of every command -
-    so that other work on the machine slows all of them alike; compare the ratios, not the seconds. CPU is user plus
-    system time and peak the largest resident set, both as the kernel tells them of that process (``wait4``); a child
-    never shows less than the 20 MiB or so that this script itself has. MB are 10^6 bytes of the capture file.
+    Every figure is the median of several runs of a whole process, from start to exit, on a capture that lies in the
+    page cache (each is read once before). The runs are interleaved - one of every command, then the next of every
+    command - so that other work on the machine slows all of them alike; compare the ratios, not the seconds. CPU is
+    user plus system time and peak the largest resident set, both as the kernel tells them of that process (``wait4``);
+    a child never shows less than the 20 MiB or so that this script itself has. MB are 10^6 bytes of the capture file.
 
     The captures come from ``bench/generate.py``, stay in ``bench/data`` and are used again. Before its time counts,
     every run of our reader is compared with what the generator says it wrote: frames, and records per type.
 
-    ``cat`` is the floor: nothing reads faster. ``tshark -r`` runs with the payload left as data (``-d``): with its default
-    heuristics it may never end on random page contents. scapy reads a slice of the same kind of capture, and neither
-    its import nor Python's start counts: only its packets per second can be compared. ``RawPcapReader`` dissects
-    nothing at all.
+    ``cat`` is the floor: nothing reads faster. ``tshark -r`` runs with the payload left as data (``-d``): with its
+    default heuristics it may never end on random page contents. scapy reads a slice of the same kind of capture, and
+    neither its import nor Python's start counts: only its packets per second can be compared. ``RawPcapReader``
+    dissects nothing at all.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.generate import PORT, Expected, Options, size
-from bench.measure import Command, Row, interleave, markdown
+from bench.measure import Command, Row, interleave, markdown, run
 
+ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "bench" / "data"
 SMALL = ROOT / "captures" / "pv-live-libxl.pcap.gz"
 HEAD = ("", "wall s", "CPU s", "packets/s", "MB/s", "peak MiB", "packets/s to tshark")
 
-CLI = (sys.executable, "-c", "from dissector.cli import main; main()")
+SCRIPT = Path(sys.executable).with_name("xendissect")
+CLI = (str(SCRIPT),) if SCRIPT.exists() else (sys.executable, "-c", "from dissector.cli import main; main()")
 API = """
-import sys, time
-begin = time.perf_counter()
+import json, sys
 from dissector.reader import read_events
 from dissector.wire.events import Summary, Total
 for event in read_events(sys.argv[1]):
@@ -48,7 +48,6 @@ for event in read_events(sys.argv[1]):
         records = event.records
     elif isinstance(event, Total):
         frames = event.frames
-import json
 print(json.dumps({"records": dict(records), "frames": frames}))
 """
 SCAPY = """
@@ -76,7 +75,9 @@ def ensure(name: str, options: Options) -> tuple[Path, Expected]:
     sys.stderr.write(f"writing {path.relative_to(ROOT)}\n")
     words = [word for name, value in asdict(options).items() for word in (f"--{name}", str(value))]
     # In a process of its own: children of this one show at least the memory that this one has.
-    subprocess.run([sys.executable, str(ROOT / "bench" / "generate.py"), str(path), *words], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, str(ROOT / "bench" / "generate.py"), str(path), *words], check=True, stdout=subprocess.DEVNULL
+    )
     return ensure(name, options)
 
 
@@ -107,12 +108,12 @@ def check(path: Path, expected: Expected) -> None:
     Raises:
         SystemExit: they differ.
     """
-    from bench.measure import run
-
     sample = run(Command("check", [sys.executable, "-c", API, str(path)], path, reports=True))
     found = json.loads(sample.output) if not sample.failed else {"failed": sample.failed}
     wanted = {"records": expected.records, "frames": expected.frames}
-    if found != wanted and not expected.missing:
+    if expected.missing and not sample.failed:  # records whose heads are lost cannot be found, but none may be added
+        found["records"] = {name: max(found["records"].get(name, 0), count) for name, count in expected.records.items()}
+    if found != wanted:
         raise SystemExit(f"{path}: expected {wanted}, found {found}")
 
 
@@ -151,7 +152,11 @@ def peers(total: int, repeat: int) -> str:
             "scapy PcapReader (on a slice)", [sys.executable, "-c", SCAPY, str(slice_path), "full"], slice_path, 0, True
         ),
         Command(
-            "scapy RawPcapReader (on a slice)", [sys.executable, "-c", SCAPY, str(slice_path), "raw"], slice_path, 0, True
+            "scapy RawPcapReader (on a slice)",
+            [sys.executable, "-c", SCAPY, str(slice_path), "raw"],
+            slice_path,
+            0,
+            True,
         ),
     ]
     rows = interleave(commands, repeat)
@@ -160,8 +165,8 @@ def peers(total: int, repeat: int) -> str:
     ours, scapy = rows[2].packets_per_second, rows[6].packets_per_second
     return (
         f"## {path.name}: {packets:,} packets, {path.stat().st_size / 1e6:,.0f} MB\n\n{table}\n\n"
-        f"xendissect read: {ours / tshark.packets_per_second:.1f} times the packets/s of tshark (target 5), "
-        f"{ours / scapy:.0f} times those of scapy's PcapReader (target 50), "
+        f"xendissect read: {ours / tshark.packets_per_second:.1f} times the packets/s of tshark (target 5; by CPU time "
+        f"{tshark.cpu / rows[2].cpu:.1f} times), {ours / scapy:.0f} times those of scapy's PcapReader (target 50), "
         f"{rows[2].wall / rows[0].wall:.1f} times the wall time of cat."
     )
 
@@ -213,7 +218,13 @@ def outputs(total: int, repeat: int) -> str:
     commands = [api(path, expected.frames), *(read(path, expected.frames, *form) for form in forms)]
     records = sum(expected.records.values())
     lines = [
-        [row.command.name, row.failed or f"{row.wall:.3f}", f"{row.cpu:.3f}", f"{records / row.wall:,.0f}", f"{row.peak:.0f}"]
+        [
+            row.command.name,
+            row.failed or f"{row.wall:.3f}",
+            f"{row.cpu:.3f}",
+            f"{records / row.wall:,.0f}",
+            f"{row.peak:.0f}",
+        ]
         for row in interleave(commands, repeat)
     ]
     head = ("", "wall s", "CPU s", "records/s", "peak MiB")
@@ -260,7 +271,9 @@ SECTIONS = ("peers", "kinds", "outputs", "memory", "startup")
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all if none is given")
+    parser.add_argument(
+        "sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all if none is given"
+    )
     parser.add_argument("--size", type=size, default=256 << 20, help="bytes of the stream in each capture (256M)")
     parser.add_argument("--memory", type=size, nargs="+", default=[256 << 20, 1 << 30], metavar="SIZE")
     parser.add_argument("--repeat", type=int, default=5)

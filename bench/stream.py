@@ -131,7 +131,9 @@ class Stream:
         length = len(body) + len(contents)
         return self._record("libxc", type_, struct.pack("<II", LIBXC[type_], length) + body, contents)
 
-    def _record(self, layer: str, type_: str, head: bytes, contents: memoryview | bytes = b"") -> Iterator[bytes | memoryview]:
+    def _record(
+        self, layer: str, type_: str, head: bytes, contents: memoryview | bytes = b""
+    ) -> Iterator[bytes | memoryview]:
         size = len(head) + len(contents)
         if self._note is not None:
             self._note(Record(layer, type_, self.offset, size))

@@ -35,7 +35,7 @@ TALKS = {
     "remus": lambda: remus(tiny(), ((1,), (), (0, 4))),
     "remus pv": lambda: remus(Guest(kind="pv", pages=6, types={1: "L1TAB", 3: "BROKEN"}), ((1,), ()), "libxl"),
     "colo 8": lambda: colo(tiny(), ((0, 1), (), (4,)), passes=((1,),)),
-    "colo 16": lambda: colo(tiny(xen=(4, 20)), ((0, 1), (), (4,)), 16, passes=((1,),)),
+    "colo 16": lambda: colo(tiny(xen=(4, 20)), ((1, 4), (), (4,)), 16, passes=((1,),)),
     "colo 12": lambda: colo(tiny(xen=(4, 20)), ((1,), (1, 4), ()), 12, passes=((1,),)),
     "large": lambda: plain(hvm(pages=200), passes=((3, 5, 8), (1,))),
     "large pv": lambda: plain(pv64(), "libxl"),

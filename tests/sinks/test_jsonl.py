@@ -3,11 +3,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from dissector.sinks.jsonl import JsonSink, event_object
-from dissector.spec import findings
+from dissector.spec import ALL_RECORDS, findings
+from dissector.spec.model import Array, Pages
 from dissector.wire.events import Finding
 from tests.sample_events import (
     BEGIN,
@@ -177,3 +180,18 @@ def test_integers_are_exact(value):
 def test_text_that_is_no_utf8_stays_valid_json():
     (shown,) = objects(record("xl", "CONFIG", b"\3\0\0\0a\xff\0"))
     assert shown["fields"]["config"] == "a\ufffd"
+
+
+@pytest.mark.parametrize("definition", ALL_RECORDS, ids=lambda definition: f"{definition.layer} {definition.name}")
+def test_the_published_schema_names_every_field(definition):
+    """A new record type or field needs a line in docs/json.md."""
+    text = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
+    rows = [line.split("|") for line in text.splitlines() if re.match(r"\| (xl|libxl|libxc) `", line)]
+    (keys,) = [row[2] for row in rows if row[1].split()[0] == definition.layer and f"`{definition.name}`" in row[1]]
+    for element in definition.body:
+        if not isinstance(element, Pages):
+            for name in (
+                element.name,
+                *(inner.name for inner in (element.items if isinstance(element, Array) else ())),
+            ):
+                assert f"`{name}`" in keys

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The fast-forward kernel changes nothing: with it and without it the same events come out, down to frame and time."""
+
+from __future__ import annotations
+
+import random
+import struct
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captures import packets as wire_packets
+from captures.files import Interface, Pcapng, pcap
+from captures.guests import hvm, plain, remus
+from captures.network import Host, Link, converse
+from captures.packets import Style, travel
+from dissector.reader import Reader
+from dissector.wire.events import Flow, Record
+from dissector.wire.forward import Kernel, template_for
+from dissector.wire.halfflow import IGNORE
+from tests.cross import test_segmentation, tools
+from tests.cross.tools import modest
+
+PLAIN = [name for name in tools.NAMES if tools.is_capture(name)]
+LINK6 = Link(
+    Host("2001:db8::1", 41234, b"\x00\x16\x3e\x00\x00\x0a"), Host("2001:db8::2", 8002, b"\x00\x16\x3e\x00\x00\x0b")
+)
+STYLES = {
+    "ethernet 4": (Link(), Style()),
+    "ethernet 6": (LINK6, Style()),
+    "vlan": (Link(), Style(vlans=((0x8100, 42),))),
+    "qinq 6": (LINK6, Style(vlans=((0x88A8, 7), (0x8100, 42)))),
+    "sll": (Link(), Style("sll")),
+    "sll2 6": (LINK6, Style("sll2")),
+    "raw": (Link(), Style("raw")),
+    "raw 6": (LINK6, Style("ipv6")),
+    "options": (Link(), Style(ip_options=b"\x07\x0b\x04" + bytes(8) + b"\0")),
+    "null": (Link(), Style("null")),
+}
+
+
+def pcapng(order):
+    def write(packets):
+        out = Pcapng()
+        out.section(order)
+        out.interface(Interface(packets[0].linktype))
+        for packet in packets:
+            out.enhanced(packet)
+        return bytes(out.out)
+
+    return write
+
+
+WRITERS = {
+    "pcap <": pcap,
+    "pcap >": lambda packets: pcap(packets, ">"),
+    "pcap ns": lambda packets: pcap(packets, nanos=True),
+    "pcapng <": pcapng("<"),
+    "pcapng >": pcapng(">"),
+}
+
+
+def walked(packets, limits=None):
+    """Events of the long way."""
+    return tools.engine_events(list(enumerate(packets, 1)), limits)
+
+
+def compare(fast, slow):
+    assert [str(event) for event in fast] == [str(event) for event in slow]
+    assert list(fast) == list(slow)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_on_every_capture(name):
+    slow = walked(tools.packets(name))
+    fast = [event for event in tools.events(name) if getattr(event, "id", "") != "capture.cut"]
+    if name == "file-cut":  # the cut itself is counted in the total
+        fast, slow = fast[:-1], slow[:-1]
+    compare(fast, slow)
+
+
+def read(tmp_path, data):
+    path = tmp_path / "x"
+    path.write_bytes(data)
+    reader = Reader([path])
+    try:
+        return list(reader.events())
+    finally:
+        reader.close()
+
+
+def as_raw(packets, unit=1000):
+    return [tools.RawPacket(p.time // unit * unit, p.linktype, p.data, p.wire_length or len(p.data)) for p in packets]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("style", STYLES)
+def test_on_every_kind_of_frame_and_file(style, writer, tmp_path):
+    link, kind = STYLES[style]
+    conversation = plain(hvm(pages=44), passes=((3, 5),))
+    packets = travel(converse(conversation, replace(link, segment=1400)), link, kind)
+    slow = walked(as_raw(packets, 1 if writer == "pcap ns" or "pcapng" in writer else 1000))
+    compare(read(tmp_path, WRITERS[writer](packets)), slow)
+    records = [event for event in slow if isinstance(event, Record)]
+    assert len(records) == len(conversation.forward.records) + len(conversation.reverse.records)
+
+
+@modest(60)
+@given(
+    wire=test_segmentation.wires(list(test_segmentation.TALKS), st.one_of(st.integers(20, 1460), st.integers(1, 65160))),
+    lost=st.sampled_from((0, 0, 0.02, 0.2)),
+    cut=st.sampled_from((0, 0, 0.3, 0.9)),
+    writer=st.sampled_from(sorted(WRITERS)),
+)
+def test_on_any_network(wire, lost, cut, writer, tmp_path_factory):
+    """Any segmentation, reordering, repetition and loss, from the start or from the middle."""
+    packets, _ = test_segmentation.frames(test_segmentation.talk(wire.name), wire)
+    rng = random.Random(wire.seed)
+    kept = [packet for packet in packets[int(len(packets) * cut) :] if rng.random() >= lost]
+    data = WRITERS[writer]([wire_packets.Packet(p.time, p.data) for p in kept]) if kept else None
+    if data is not None:
+        compare(read(tmp_path_factory.mktemp("net"), data), walked(kept))
+
+
+@modest(40)
+@given(seed=st.integers(0, 1 << 32), kind=st.sampled_from(("pcap <", "pcap >", "pcapng <", "pcapng >")))
+def test_on_odd_frames(seed, kind, tmp_path_factory):
+    """Frames with a byte changed, cut short, padded, or of something else, between those of a migration."""
+    rng = random.Random(seed)
+    packets = travel(converse(plain(hvm(pages=44), passes=()), Link()), Link())
+    odd = []
+    for packet in packets:
+        data = packet.data
+        choice = rng.random()
+        if choice < 0.03:
+            at = rng.randrange(min(len(data), 66))
+            data = data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :]
+        elif choice < 0.05:
+            data = data[: rng.randrange(len(data) + 1)]
+        elif choice < 0.07:
+            data += bytes(rng.randrange(20))
+        elif choice < 0.08:
+            data = rng.randbytes(rng.randrange(200))
+        odd.append(replace(packet, data=data, wire_length=max(len(packet.data), len(data))))
+    compare(read(tmp_path_factory.mktemp("odd"), WRITERS[kind](odd)), walked(as_raw(odd, 1 if "ng" in kind else 1000)))
+
+
+def test_capture_that_ends_in_page_contents(tmp_path):
+    """The last frame that carried bytes is known even if the kernel passed it."""
+    packets = travel(converse(plain(hvm()), Link()), Link())[:80]
+    fast, slow = read(tmp_path, pcap(packets)), walked(as_raw(packets))
+    last = max(number for number, packet in enumerate(packets, 1) if packet.length)
+    ends = [event for event in slow if isinstance(event, Flow) and event.phase == "end"]
+    assert [event.frame for event in ends] == [last]
+    compare(fast, slow)
+
+
+def test_capture_whose_peer_dies_in_page_contents(tmp_path):
+    conversation = remus(hvm(), ((5, 8), (3, 4)))
+    conversation.forward.cut(conversation.find("PAGE_DATA", 2)["offset"] + 12_000)
+    link = Link(close="rst")
+    packets = travel(converse(conversation, link), link)
+    compare(read(tmp_path, pcap(packets)), walked(as_raw(packets)))
+
+
+# -- the kernel by itself ---------------------------------------------------------------------------------------------------
+
+
+def block(frame: bytes) -> bytes:
+    return struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame
+
+
+KEY = tools.ADDRESSES["forward"] + tools.PORTS["forward"]
+
+
+def forward(frames: list[bytes], state: list[int], shape: str = "pcap<", key: bytes = KEY) -> tuple[int, list[int]]:
+    """Packets passed, and what became of the state."""
+    buffer = b"".join(block(frame) for frame in frames) + bytes(100)
+    end = len(buffer) - 100
+    fast = {key: list(state)}
+    position, passed = Kernel().forward(memoryview(buffer), 0, end, shape, 1, fast)
+    assert position == sum(len(block(frame)) for frame in frames[:passed])
+    return passed, fast[key]
+
+
+def data(seq: int, count: int, flags: int = 0x10, ack: int = 7) -> bytes:
+    return tools.frame("forward", seq, ack, flags, bytes(count))
+
+
+TABLE = {
+    "in order, inside skip": ([data(100, 50), data(150, 50)], [100, 1000, -1], 2, [200, 900, 7]),
+    "ends where skip ends: looked at": ([data(100, 50)], [100, 50, -1], 0, [100, 50, -1]),
+    "one byte less than skip": ([data(100, 50)], [100, 51, -1], 1, [150, 1, 7]),
+    "not in order": ([data(101, 50)], [100, 1000, -1], 0, [100, 1000, -1]),
+    "again": ([data(100, 50), data(100, 50)], [100, 1000, -1], 1, [150, 950, 7]),
+    "pure ACK": ([data(100, 0, ack=55)], [100, 0, -1], 1, [100, 0, 55]),
+    "pure ACK out of order": ([data(90, 0, ack=55)], [100, 0, -1], 1, [100, 0, 55]),
+    "PSH": ([data(100, 50, 0x18)], [100, 1000, -1], 1, [150, 950, 7]),
+    "FIN": ([data(100, 50, 0x11)], [100, 1000, -1], 0, [100, 1000, -1]),
+    "RST": ([data(100, 0, 0x14)], [100, 1000, -1], 0, [100, 1000, -1]),
+    "SYN": ([data(100, 0, 0x02)], [100, 1000, -1], 0, [100, 1000, -1]),
+    "URG": ([data(100, 50, 0x30)], [100, 1000, -1], 0, [100, 1000, -1]),
+    "ECN marks": ([data(100, 50, 0x50), data(150, 50, 0x90)], [100, 1000, -1], 2, [200, 900, 7]),
+    "the sequence number wraps": ([data((1 << 32) - 20, 50), data(30, 1)], [(1 << 32) - 20, 1000, -1], 2, [31, 949, 7]),
+    "of no interest": ([data(5, 50), data(900, 3)], [0, IGNORE, -1], 2, [0, IGNORE, -1]),
+    "of no interest, but a SYN": ([data(5, 0, 0x02)], [0, IGNORE, -1], 0, [0, IGNORE, -1]),
+}
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_what_may_be_passed(case):
+    frames, state, passed, after = TABLE[case]
+    assert forward(frames, state) == (passed, after)
+
+
+def test_unknown_connection_is_looked_at():
+    assert forward([data(100, 0)], [100, 0, -1], key=bytes(12))[0] == 0
+
+
+def test_udp_with_the_same_ports_is_looked_at():
+    frame = bytearray(data(100, 50))
+    frame[23] = 17
+    assert forward([bytes(frame)], [100, 1000, -1])[0] == 0
+
+
+@pytest.mark.parametrize(("word", "passed"), [(0x0000, 1), (0x4000, 1), (0x2000, 0), (0x0001, 0), (0x6000, 0)])
+def test_fragments_are_looked_at(word, passed):
+    frame = bytearray(data(100, 50))
+    frame[20:22] = word.to_bytes(2)
+    assert forward([bytes(frame)], [100, 1000, -1])[0] == passed
+
+
+def test_frame_cut_by_the_snap_length_is_looked_at():
+    assert forward([data(100, 500)[:200]], [100, 1000, -1])[0] == 0
+
+
+def test_ethernet_padding_is_no_payload():
+    assert forward([data(100, 1) + bytes(5)], [100, 1000, -1]) == (1, [101, 999, 7])
+
+
+def test_total_length_zero_is_looked_at():
+    frame = bytearray(data(100, 50))
+    frame[16:18] = b"\0\0"
+    assert forward([bytes(frame)], [100, 1000, -1])[0] == 0
+
+
+@pytest.mark.parametrize("shape", ["kuznetzov<", "kuznetzov>", ""])
+def test_other_file_formats_are_left_alone(shape):
+    assert forward([data(100, 50)], [100, 1000, -1], shape)[0] == 0
+
+
+def test_incomplete_packet_is_left_alone():
+    whole = block(data(100, 50))
+    for end in range(len(whole)):
+        fast = {KEY: [100, 1000, -1]}
+        assert Kernel().forward(memoryview(whole), 0, end, "pcap<", 1, fast) == (0, 0)
+        assert fast == {KEY: [100, 1000, -1]}
+
+
+@pytest.mark.parametrize(
+    ("linktype", "frame", "found"),
+    [
+        (1, bytes(12) + b"\x08\x00" + b"\x45", True),
+        (1, bytes(12) + b"\x81\x00\0\x05\x86\xdd", True),
+        (1, bytes(12) + b"\x88\xa8\0\x05\x81\x00\0\x06\x08\x00", True),
+        (1, bytes(12) + b"\x08\x06", False),
+        (1, b"", False),
+        (101, b"\x45", True),
+        (101, b"\x60", True),
+        (101, b"\x75", False),
+        (101, b"", False),
+        (0, b"\2\0\0\0\x45", False),
+        (113, bytes(14) + b"\x08\x00", True),
+        (276, b"\x86\xdd" + bytes(18), True),
+    ],
+)
+def test_template_for_a_frame(linktype, frame, found):
+    assert (template_for("pcap", linktype, memoryview(frame)) is not None) == found
