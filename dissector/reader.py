@@ -39,10 +39,8 @@ class Reader:
         self, paths: Sequence[str | os.PathLike[str]], *, as_format: str | None = None, limits: Limits | None = None
     ) -> None:
         self.limits = limits or Limits()
-        self.bytes_read = 0
-        """Bytes of the input passed so far (after decompression)."""
         self.bytes_total: int | None = _total_size(paths)
-        """Size of the input on disk; None when unknown (a pipe, or compressed files)."""
+        """Size of the input on disk; None when unknown (a pipe)."""
         self._files = [open_capture(path, as_format=as_format, recognise=legacy.identify) for path in paths]
         streams = [file for file in self._files if isinstance(file, StreamFile)]
         if streams and len(self._files) > 1:
@@ -54,6 +52,11 @@ class Reader:
         """Where records read page contents again."""
         self._marking = seekable_pcap(paths, self._files[0])
         self._engine = Engine(self.limits, self.contents)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the files, compressed or not, that were read so far."""
+        return sum(file.taken for file in self._files)
 
     def events(self) -> Iterator[Event]:
         """Yield all events of the input.
@@ -80,16 +83,13 @@ class Reader:
         try:
             for run in runs(files):
                 if isinstance(run, Chunk):
-                    before = run.start
                     if self._marking:
                         self.contents.mark(number + 1, run.position)
                     for frame, events in _walk(run, engine, kernel, number):
                         number = frame
                         yield from events
-                    self.bytes_read += run.consumed - before
                 else:
                     number += 1
-                    self.bytes_read += len(run.data) + 16
                     yield from engine.packet(number, run.time, run.linktype, run.data, run.wire_length)
         except CaptureError as error:
             damage = error
@@ -104,12 +104,10 @@ class Reader:
         stream = self._engine.open_stream(file.entry)
         for view in file.chunks():
             yield from stream.data(view)
-            self.bytes_read = file.position
             if stream.skip > 1:
                 passed = file.skip(stream.skip - 1)
                 if passed:
                     stream.passed(passed)
-                    self.bytes_read = file.position
         if file.truncated:
             yield from self._engine.capture_cut(f"{file.name}: {file.truncated}")
         yield from stream.finish()
@@ -153,7 +151,7 @@ def _total_size(paths: Sequence[str | os.PathLike[str]]) -> int | None:
     total = 0
     for path in paths:
         name = os.fspath(path)
-        if name == "-" or name.endswith((".gz", ".zst")):
+        if name == "-":
             return None
         try:
             status = Path(name).stat()

@@ -19,7 +19,10 @@ PATIENCE: Final = 0.5
 class Measured(Protocol):
     """Something that is being read."""
 
-    bytes_read: int
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the input read so far."""
+
     bytes_total: int | None
 
 

@@ -71,7 +71,9 @@ def counted(count: int, noun: str) -> str:
 
 def span(fields: Fields) -> str:
     """Write the first and last pfn of a list."""
-    first, last = fields["first_pfn"], fields["last_pfn"]
+    first, last = fields["first_pfn"], fields.get("last_pfn")
+    if last is None:
+        return f"from {first:#x}, list cut"
     return f"{first:#x}" if first == last else f"{first:#x}-{last:#x}"
 
 
@@ -129,12 +131,12 @@ def _domain_header(_record: Record, fields: Fields) -> str:
 
 
 def _page_data(_record: Record, fields: Fields) -> str:
-    count, pages, types = fields["count"], fields["data_pages"], fields["types"]
-    there = sum(types.values())
-    where = span(fields) if there == count else f"from {fields['first_pfn']:#x}, {count - there} of the list missing"
+    said = [f"{counted(fields['count'], 'pfn')} {span(fields)}" if "first_pfn" in fields else "list lost"]
+    types = fields.get("types", {})
     empty = {name: types[name] for name in ("XTAB", "XALLOC", "BROKEN") if name in types}
     tables = [f"{number} {name}" for name, number in types.items() if name not in empty and name != "NOTAB"]
-    said = [f"{counted(count, 'pfn')} {where}", counted(pages, "page") + (f" ({', '.join(tables)})" if tables else "")]
+    if "data_pages" in fields:
+        said.append(counted(fields["data_pages"], "page") + (f" ({', '.join(tables)})" if tables else ""))
     said += [f"{number} {name}" for name, number in empty.items()]
     return ", ".join(said)
 

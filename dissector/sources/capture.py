@@ -149,6 +149,11 @@ class CaptureFile:
             elif not self._read():
                 return None
 
+    @property
+    def taken(self) -> int:
+        """Bytes of the file itself, compressed or not, that were read so far; 0 on a pipe."""
+        return self._source.taken if self._source is not None else 0
+
     def release(self) -> None:
         """Close a regular file and drop the buffer until `chunks` begins; nothing happens to a pipe."""
         if self._source is not None and self._source.regular and self.path != "-":
@@ -241,6 +246,11 @@ class StreamFile:
             self._ready = self._buffer[:count]
         self.truncated = self._source.damage
 
+    @property
+    def taken(self) -> int:
+        """Bytes of the file itself, compressed or not, that were read so far; 0 on a pipe."""
+        return self._source.taken
+
     def skip(self, count: int) -> int:
         """Seek over `count` bytes from `position`; the bytes skipped: 0 if this is no regular uncompressed file."""
         if not self._source.seekable:
@@ -300,7 +310,7 @@ def _identify(
 ) -> str | None:
     """Say what first bytes belong to; None: they may be the beginning of a magic."""
     if not head:
-        raise CaptureError(source.name, source.damage or "is empty")
+        raise CaptureError(source.name, source.damage or "empty file")
     if as_format is not None:
         return as_format
     for magic, kind in MAGICS.items():
@@ -310,11 +320,11 @@ def _identify(
         return "legacy"
     for magic, what in FOREIGN.items():
         if head.startswith(magic):
-            raise CaptureError(source.name, f"is {what}")
+            raise CaptureError(source.name, what)
     short = recognise is not None and len(head) < HEAD_BYTES
     if not complete and (short or any(magic.startswith(head) for magic in (*MAGICS, *FOREIGN))):
         return None
-    raise CaptureError(source.name, f"is no capture file or migration stream: first bytes {head[:16].hex(' ')}")
+    raise CaptureError(source.name, f"no capture file or migration stream: first bytes {head[:16].hex(' ')}")
 
 
 class Source:
@@ -338,13 +348,22 @@ class Source:
             self._file = io.FileIO(0 if path == "-" else path, closefd=path != "-")
         except OSError as error:
             raise CaptureError(self.name, _os_text(error)) from error
-        self.regular = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
+        status = os.fstat(self._file.fileno())
+        self.regular = stat.S_ISREG(status.st_mode)
+        self._size = status.st_size
         head = b""
         while len(head) < 4 and (more := self._read()):
             head += more
         self._pieces = self._decompressed(head)
         self._pending = memoryview(head if self._pieces is None else b"")
         self.seekable = self.regular and self._pieces is None
+
+    @property
+    def taken(self) -> int:
+        """Bytes of the file itself, compressed or not, that were read so far; 0 on a pipe."""
+        if not self.regular:
+            return 0
+        return self._size if self._file.closed else self._file.tell()
 
     def readinto(self, buffer: memoryview) -> int:
         """Read at most len(buffer) bytes, as soon as any are there; 0 at the end.

@@ -159,15 +159,16 @@ def type_counts(raw: bytes, order: ByteOrder) -> dict[str, int]:
     return counts
 
 
-def _pfn_summary(element: PfnList, raw: bytes, order: ByteOrder, *, pfns: bool) -> dict[str, Any]:
+def _pfn_summary(element: PfnList, raw: bytes, order: ByteOrder, *, whole: bool, pfns: bool) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if element.count is None:
         values["count"] = len(raw) // 8
     if raw:
         mask = PFN_MASK if element.typed else (1 << 64) - 1
         values["first_pfn"] = int.from_bytes(raw[:8], order) & mask
-        values["last_pfn"] = int.from_bytes(raw[-8:], order) & mask
-        if element.typed:
+        if whole:
+            values["last_pfn"] = int.from_bytes(raw[-8:], order) & mask
+        if element.typed and whole:
             values["data_pages"] = data_pages(raw, order)
             values["types"] = type_counts(raw, order)
         if pfns:
@@ -175,7 +176,7 @@ def _pfn_summary(element: PfnList, raw: bytes, order: ByteOrder, *, pfns: bool) 
     return values
 
 
-def _plain(node: Node, order: ByteOrder, *, pfns: bool) -> dict[str, Any]:
+def _plain(node: Node, order: ByteOrder, *, pfns: bool, whole: bool = True) -> dict[str, Any]:
     element = node.element
     match element:
         case Field():
@@ -193,7 +194,7 @@ def _plain(node: Node, order: ByteOrder, *, pfns: bool) -> dict[str, Any]:
                 values[element.name] = node.value.hex()
             return values
         case PfnList():
-            return _pfn_summary(element, node.value, order, pfns=pfns)
+            return _pfn_summary(element, node.value, order, whole=whole, pfns=pfns)
         case Array():
             rows = []
             for item in node.value:
@@ -214,14 +215,20 @@ def decode(
 
     Integers stay integers, with ``NAME_name`` beside an enumerated or flag field; text is text; other bytes appear as
     ``NAME_length`` and, up to 64 bytes, as hex; lists of structures as lists of objects; pfn lists as ``count``,
-    ``first_pfn``, ``last_pfn`` (typed ones also ``data_pages`` and ``types``), and whole when `pfns` is set.
+    ``first_pfn``, ``last_pfn`` (typed ones also ``data_pages`` and ``types``), and whole when `pfns` is set. Of a list that
+    is cut, only what the bytes at hand tell: neither ``last_pfn`` nor ``data_pages`` nor ``types``.
     """
     values: dict[str, Any] = {}
     for node in walk(record, body, order):
-        values.update(_plain(node, order, pfns=pfns))
-    last = record.body[-1] if record.body else None
-    if isinstance(last, PfnList) and last.count is None and body_length is not None and len(record.body) == 1:
-        values["count"] = body_length // 8
+        element = node.element
+        if not isinstance(element, PfnList):
+            values.update(_plain(node, order, pfns=pfns))
+            continue
+        length = node.size + node.offset if body_length is None else body_length
+        counted = (length - node.offset) // 8 if element.count is None else values[element.count]
+        values.update(_plain(node, order, pfns=pfns, whole=node.size == 8 * counted))
+        if element.count is None:
+            values["count"] = counted
     return values
 
 

@@ -236,6 +236,13 @@ class Follower:
         framer.entered = self.framer.entered or framer.state
         self.framer = framer
         first = framer.units[0] if framer.units else framer.unit
+        if candidate.start > search.start:
+            self._tell_resync(search, candidate, first)
+        self._collect()
+        if framer.failed:
+            self._begin_search(framer.start).skip_to(self.position)
+
+    def _tell_resync(self, search: Search, candidate: Candidate, first: Unit | None) -> None:
         self._queue.append(
             Resync(
                 self._number,
@@ -247,9 +254,6 @@ class Follower:
                 first.first_frame if first is not None else self.last_frame,
             )
         )
-        self._collect()
-        if framer.failed:
-            self._begin_search(framer.start).skip_to(self.position)
 
     def _search_ends(self, search: Search) -> None:
         candidate = search.end(self.last_frame, self.last_time)

@@ -27,7 +27,8 @@ def main(capture: str) -> None:
     for number, record in enumerate(lists, 2):
         sent = np.array(sorted(checkpoints[number - 1]), np.uint64) if number <= len(checkpoints) else np.empty(0)
         back = np.isin(record.pfns, sent)
-        print(f"checkpoint {number}: {len(record.pfns)} pages dirtied by the secondary, {back.sum()} of them sent again")
+        count = len(record.pfns)
+        print(f"checkpoint {number}: {count} pages dirtied by the secondary, {back.sum()} of them sent again")
         if not back.all():
             missing = ", ".join(hex(pfn) for pfn in record.pfns[~back][:8])
             print(f"  never sent: {missing} (list header of {record.header_size} bytes)")

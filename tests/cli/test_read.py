@@ -160,7 +160,7 @@ def test_time_styles():
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "no such file"), (b"", "is empty"), (b"hello, this is no capture at all", "is no capture")],
+    [(None, "no such file"), (b"", "empty file"), (b"hello, this is no capture at all", "no capture")],
 )
 def test_an_unreadable_input_is_one_line_and_status_2(tmp_path, content, words):
     path = tmp_path / "x.pcap"
