@@ -109,7 +109,7 @@ def check(path: Path, expected: Expected) -> None:
         SystemExit: they differ.
     """
     sample = run(Command("check", [sys.executable, "-c", API, str(path)], path, reports=True))
-    found = json.loads(sample.output) if not sample.failed else {"failed": sample.failed}
+    found: dict[str, Any] = json.loads(sample.output) if not sample.failed else {"failed": sample.failed}
     wanted = {"records": expected.records, "frames": expected.frames}
     if expected.missing and not sample.failed:  # records whose heads are lost cannot be found, but none may be added
         found["records"] = {name: max(found["records"].get(name, 0), count) for name, count in expected.records.items()}

@@ -215,8 +215,8 @@ def decode(
 
     Integers stay integers, with ``NAME_name`` beside an enumerated or flag field; text is text; other bytes appear as
     ``NAME_length`` and, up to 64 bytes, as hex; lists of structures as lists of objects; pfn lists as ``count``,
-    ``first_pfn``, ``last_pfn`` (typed ones also ``data_pages`` and ``types``), and whole when `pfns` is set. Of a list that
-    is cut, only what the bytes at hand tell: neither ``last_pfn`` nor ``data_pages`` nor ``types``.
+    ``first_pfn``, ``last_pfn`` (typed ones also ``data_pages`` and ``types``), and whole when `pfns` is set. Of a list
+    that is cut, only what the bytes at hand tell: neither ``last_pfn`` nor ``data_pages`` nor ``types``.
     """
     values: dict[str, Any] = {}
     for node in walk(record, body, order):

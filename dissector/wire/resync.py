@@ -247,9 +247,12 @@ class Search:
             if candidate.role == "reverse":
                 if self.role is not None or framer.heads >= _REVERSE_HEADS:
                     return candidate
-            elif framer.start - self.start >= libxc.LARGEST_PAGE_DATA or framer.state is State.DONE:
-                return candidate
-            elif len(framer.units) > _LONG_CHAIN or _held(candidate) > self.limits.max_flow_buffer:
+            elif (
+                framer.start - self.start >= libxc.LARGEST_PAGE_DATA
+                or framer.state is State.DONE
+                or len(framer.units) > _LONG_CHAIN
+                or _held(candidate) > self.limits.max_flow_buffer
+            ):
                 return candidate
         return None
 

@@ -8,9 +8,14 @@ from functools import cache
 
 import pytest
 
-from dissector.wire.events import Resync
+from captures import damage
+from captures.guests import Guest, colo, first_pass, hvm, pattern, plain, pv64, remus, save
+from captures.network import Link, converse
+from captures.packets import travel
+from captures.streams import Conversation
+from dissector.wire.events import Flow, Resync
 from tests.cross import tools
-from tests.cross.tools import DIRECTIONS, SYN, Span, packets, tcp, truth
+from tests.cross.tools import DIRECTIONS, SYN, RawPacket, Span, packets, tcp, truth
 
 REAL = ("hvm-colo-xl", "hvm-colo-xl-420", "hvm-remus-libxl", "pv-live-libxl", "xl-migrate-hvm")
 
@@ -100,6 +105,8 @@ class Count:
                 for event in found
                 if isinstance(event, Resync) and event.direction == direction
             ]
+            if not any(isinstance(event, Flow) for event in found):  # too little is left to see a migration in it
+                continue
             for one in verdict.missed:
                 if tools.holes(tools.merged(dark), one["offset"], one["offset"] + tools.head_size(one)):
                     self.silent.append(f"{where} {tools.key(one)}")
@@ -133,3 +140,104 @@ def test_large_loss(name, kind):
     count = lose(name, kind, 2 if name in REAL else 6)
     assert count.wrong == []
     assert count.silent == []
+
+
+# -- captures that start in the middle -------------------------------------------------------------------------------------
+
+
+def base(name: str, kept: list[int], direction: str) -> int | None:
+    """Stream offset of the first payload byte captured of a direction."""
+    found = spans(name, kept, direction)
+    return found[0][0] if found else None
+
+
+def starts(name: str, runs: int) -> list[int]:
+    """How many frames are cut off in front, in each run."""
+    rng = random.Random(f"{name} middle")
+    total = len(packets(name))
+    handshake = 2 + max(index for index, packet in enumerate(packets(name)) if tcp(packet).flags & SYN)
+    return [handshake, *(rng.randrange(handshake, total) for _ in range(runs))]
+
+
+@pytest.mark.parametrize("name", [*SYNTHETIC, *REAL])
+def test_capture_that_starts_in_the_middle(name):
+    """Nothing false; offsets from the first captured byte; all true records from the first one found on."""
+    total = len(packets(name))
+    for first in starts(name, 6 if name in REAL else 12):
+        kept = list(range(first, total))
+        found = tools.engine_events([(n, packets(name)[index]) for n, index in enumerate(kept, 1)])
+        records = tools.by_direction(found)
+        for direction in DIRECTIONS:
+            begin = base(name, kept, direction)
+            if begin is None:
+                assert records[direction] == []
+                continue
+            end = truth(name)["flows"][0][direction]["bytes"]
+            true = tools.true_records(name, direction)
+            mine = records[direction]
+            verdict = tools.judge(true, spans(name, kept, direction), end, mine, begin)
+            assert verdict.wrong == [], first
+            if mine:
+                since = [one for one in verdict.missed if one["offset"] >= mine[0].offset + begin]
+                assert since == [], first
+            assert [event.start for event in found if isinstance(event, Flow)] in ([], ["mid-stream"] * 2)
+
+
+# -- guest memory that holds old streams -------------------------------------------------------------------------------------
+
+FULL_OF_HOLES = Guest(name="fake", pages=4000, types=dict.fromkeys(range(1, 4000), "XTAB"))
+OLD_STREAMS = {
+    "a save image": lambda: save(Guest(name="fake", pages=6)).forward,
+    "a whole migration": lambda: plain(Guest(name="fake", pages=6), passes=((1, 2),)).forward,
+    "a libxl stream of a PV guest": lambda: save(pv64(), "libxl").forward,
+    "checkpoints": lambda: remus(Guest(name="fake", pages=3, types={1: "XTAB", 2: "XTAB"}), ((0,), (0, 1))).forward,
+    "many PAGE_DATA without contents": lambda: save(FULL_OF_HOLES).forward,
+    "a back channel": lambda: colo(hvm(), ((1, 5, 9), (4, 6), (7,))).reverse,
+}
+
+
+def dreaming(old: str, mode: str, shift: int) -> Conversation:
+    """A migration whose second PAGE_DATA has an old stream in its page contents."""
+    fake = bytes(shift) + bytes(OLD_STREAMS[old]().data)
+    chunks = [fake[start : start + 4096].ljust(4096, b"\0") for start in range(0, len(fake), 4096)]
+    guest = Guest(pages=8)
+
+    def contents(pfn: int, generation: int) -> bytes:
+        inside = generation == 1 and 2 <= pfn < 2 + len(chunks)
+        return chunks[pfn - 2] if inside else pattern(pfn, generation)
+
+    guest.contents = contents
+    pfns = range(4 + len(chunks))
+    if mode == "plain":
+        return plain(guest, passes=(pfns, (1, 2, 3)))
+    if mode == "colo":
+        return colo(guest, ((1, 5), (2,), (7,)), passes=(pfns,))
+    conversation = Conversation(mode="remus")
+    half = first_pass(conversation, guest, "xl", (pfns,))
+    for dirty in ((1,), (2, 3), (5,)):
+        guest.checkpoint(half, dirty)
+    return conversation
+
+
+@pytest.mark.parametrize("more", [0, 1, 2, 4, 20])
+@pytest.mark.parametrize("mode", ["plain", "remus", "colo"])
+@pytest.mark.parametrize("old", OLD_STREAMS)
+def test_old_streams_in_guest_memory_are_not_believed(old, mode, more):
+    """The head of the PAGE_DATA is lost, so its length is not known; more frames of its contents are lost too."""
+    for shift in (0, 8, 2048):
+        conversation = dreaming(old, mode, shift)
+        pages = conversation.find("PAGE_DATA", 1)
+        link = Link(close="fin" if mode == "plain" else "rst")
+        for seed in range(2):
+            rng = random.Random(f"{old} {mode} {shift} {seed}")
+            segments_left = damage.lose(converse(conversation, link), "forward", *damage.head(pages))
+            inside = damage.holding(segments_left, "forward", pages["offset"], pages["offset"] + pages["size"])
+            gone = set(rng.sample(inside, min(more, len(inside))))
+            frames = travel([one for index, one in enumerate(segments_left) if index not in gone], link)
+            raw = [RawPacket(one.time, one.linktype, one.data, len(one.data)) for one in frames]
+            records = tools.by_direction(tools.engine_events(list(enumerate(raw, 1))))
+            for direction in DIRECTIONS:
+                half = conversation.half(direction)
+                there = [(p.offset, p.offset + p.length) for p in frames if p.direction == direction and p.length]
+                verdict = tools.judge(tuple(half.records), there, len(half.data), records[direction])
+                assert verdict.wrong == [], (shift, seed)

@@ -257,7 +257,8 @@ def believable(true: tuple[dict[str, Any], ...], missing: list[Span], end: int) 
     run: list[dict[str, Any]] = []
     for one in (*true, None):
         if one is not None and head_is_there(one, missing, end):
-            run.append(one)
+            if run or one["type"] != "UNKNOWN":  # nothing shows that a type that nobody knows begins here
+                run.append(one)
             continue
         whole = [r for r in run if not clipped(missing, r["offset"], r["offset"] + min(r["size"], 64))]
         if len(run) > 1 and sum(weight(r) for r in whole) >= 8:
