@@ -41,16 +41,17 @@ class Reader:
         self.limits = limits or Limits()
         self.bytes_total: int | None = _total_size(paths)
         """Size of the input on disk; None when unknown (a pipe)."""
-        self._files = [open_capture(path, as_format=as_format, recognise=legacy.identify) for path in paths]
-        streams = [file for file in self._files if isinstance(file, StreamFile)]
-        if streams and len(self._files) > 1:
-            raise CaptureError(streams[0].path, "is a bare stream; bare streams are read one at a time")
-        if not self._files:
+        self._paths = [os.fspath(path) for path in paths]
+        self._as_format = as_format
+        self._files: list[CaptureFile | StreamFile] = []
+        if not self._paths:
             raise CaptureError("", "no input")
-        names = [os.fspath(path) for path in paths]
-        self.contents = CaptureContents(names, as_format)
+        first = self._open(self._paths[0])
+        if isinstance(first, StreamFile) and len(self._paths) > 1:
+            raise CaptureError(first.name, "a bare stream; bare streams are read one at a time")
+        self.contents = CaptureContents(self._paths, as_format)
         """Where records read page contents again."""
-        self._marking = seekable_pcap(paths, self._files[0])
+        self._marking = seekable_pcap(self._paths, first)
         self._engine = Engine(self.limits, self.contents)
 
     @property
@@ -68,20 +69,34 @@ class Reader:
         if isinstance(first, StreamFile):
             yield from self._stream(first)
         else:
-            yield from self._captures([file for file in self._files if isinstance(file, CaptureFile)])
+            yield from self._captures(first)
 
     def close(self) -> None:
         """Close all files."""
         for file in self._files:
             file.close()
 
-    def _captures(self, files: list[CaptureFile]) -> Iterator[Event]:
+    def _open(self, path: str) -> CaptureFile | StreamFile:
+        file = open_capture(path, as_format=self._as_format, recognise=legacy.identify)
+        self._files.append(file)
+        return file
+
+    def _open_all(self, first: CaptureFile) -> Iterator[CaptureFile]:
+        """Open file after file: a ring buffer may have more of them than there are descriptors."""
+        yield first
+        for path in self._paths[1:]:
+            file = self._open(path)
+            if isinstance(file, StreamFile):
+                raise CaptureError(file.name, "a bare stream; bare streams are read one at a time")
+            yield file
+
+    def _captures(self, first: CaptureFile) -> Iterator[Event]:
         engine = self._engine
         kernel = Kernel()
         number = 0
         damage: CaptureError | None = None
         try:
-            for run in runs(files):
+            for run in runs(self._open_all(first)):
                 if isinstance(run, Chunk):
                     if self._marking:
                         self.contents.mark(number + 1, run.position)
@@ -92,8 +107,10 @@ class Reader:
                     number += 1
                     yield from engine.packet(number, run.time, run.linktype, run.data, run.wire_length)
         except CaptureError as error:
+            if not number:
+                raise
             damage = error
-        for file in files:
+        for file in self._files:
             if file.truncated:
                 yield from engine.capture_cut(f"{file.name}: {file.truncated}")
         yield from engine.finish()

@@ -133,6 +133,7 @@ class CaptureFile:
                 break
             unseen = True
         self.truncated = self._describe_end()
+        self._buffer = memoryview(b"")  # hundreds of ring-buffer files may be kept by their reader
 
     def first_time(self) -> int | None:
         """Give the capture time (ns) of the first packet without consuming it; None when there is no packet."""
