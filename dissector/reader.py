@@ -140,6 +140,9 @@ def _walk(chunk: Chunk, engine: Engine, kernel: Kernel, number: int) -> Iterator
         linktype = form.linktype
         if linktype is not None:
             position, passed = kernel.forward(buffer, position, end, form.shape, linktype, fast)
+            if kernel.latest is not None:
+                time = form.time_at(buffer, kernel.latest_at)
+                engine.passed(kernel.latest, number + kernel.latest_number + 1, time)
             number += passed
         try:
             behind, packet = form.packet(buffer, position, end)

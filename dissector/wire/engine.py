@@ -77,6 +77,14 @@ class Engine:
             self._segment(segment, number, time)
         return self._take() if self._events else []
 
+    def passed(self, key: bytes, number: int, time: int | None) -> None:
+        """Note that the kernel passed payload of the direction `key`, last in frame `number` at `time`."""
+        found = self._connections.get(key)
+        if found is not None:
+            connection, index = found
+            connection.catch_up()
+            connection.flow.followers[index].passed(number, time)
+
     def finish(self) -> list[Event]:
         """The capture is over: end all connections and give the total."""
         seen: set[int] = set()
@@ -84,7 +92,7 @@ class Engine:
             if id(connection) not in seen:
                 seen.add(id(connection))
                 self._count_other(connection)
-                connection.finish(connection.closing or "capture end")
+                connection.finish(connection.closing or ("fin" if connection.over else "capture end"))
         self._connections.clear()
         self.fast.clear()
         if self.decoder.malformed:

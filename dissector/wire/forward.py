@@ -97,9 +97,16 @@ def template_for(kind: str, linktype: int, frame: memoryview) -> Template | None
 
 
 class Kernel:
-    """Passes packets of one capture file after the other; remembers which template fitted last."""
+    """Passes packets of one capture file after the other; remembers which template fitted last.
+
+    After a call, `latest` is the key of the last passed packet that carried payload (None: there was none), `latest_at`
+    where its record begins, and `latest_number` which of the passed packets it was, from 0.
+    """
 
     def __init__(self) -> None:
+        self.latest: bytes | None = None
+        self.latest_at = 0
+        self.latest_number = 0
         self._template: Template | None = None
         self._shape = ""
         self._steps = _Steps("<", 0)
@@ -122,6 +129,7 @@ class Kernel:
             Where the first packet begins that might matter, and how many were passed.
         """
         kind = shape[:-1]
+        self.latest = None
         if kind not in _PREFIX:
             return position, 0
         if shape != self._shape:
@@ -153,6 +161,7 @@ class Kernel:
         header = overhead.get
         unfragmented = _FRAGMENTS
         passed = 0
+        latest, latest_at, latest_number = None, 0, 0
         while position <= last:
             captured, link, version, length, fragment, number, key, seq, ack, bits = unpack(buffer, position)
             step = steps[captured]
@@ -160,19 +169,21 @@ class Kernel:
                 break
             state = find(key)
             used = header(bits)
-            if state is None or used is None or position + step > end:
+            if state is None or used is None or position + step > end or length + fixed > step:
                 break
             count = length - used
             if count == 0:
                 state[2] = ack
-            elif seq == state[0] and 0 < count < state[1] and length + fixed <= step:
+            elif seq == state[0] and 0 < count < state[1]:
                 state[0] = (seq + count) & _MASK
                 state[1] -= count
                 state[2] = ack
+                latest, latest_at, latest_number = key, position, passed
             elif state[1] != IGNORE:
                 break
             position += step
             passed += 1
+        self.latest, self.latest_at, self.latest_number = latest, latest_at, latest_number
         return position, passed
 
     def _pcapng(
@@ -187,6 +198,7 @@ class Kernel:
         unfragmented = _FRAGMENTS
         enhanced = 6 if self._shape[-1] == ">" else 6 << 24
         passed = 0
+        latest, latest_at, latest_number = None, 0, 0
         while position <= last:
             block, total, captured, link, version, length, fragment, number, key, seq, ack, bits = unpack(
                 buffer, position
@@ -198,15 +210,19 @@ class Kernel:
             step = steps[total]
             if state is None or used is None or fragment not in unfragmented or position + step > end or step < 32:
                 break
+            if length + fixed > lengths[captured]:
+                break
             count = length - used
             if count == 0:
                 state[2] = ack
-            elif seq == state[0] and 0 < count < state[1] and length + fixed <= lengths[captured]:
+            elif seq == state[0] and 0 < count < state[1]:
                 state[0] = (seq + count) & _MASK
                 state[1] -= count
                 state[2] = ack
+                latest, latest_at, latest_number = key, position, passed
             elif state[1] != IGNORE:
                 break
             position += step
             passed += 1
+        self.latest, self.latest_at, self.latest_number = latest, latest_at, latest_number
         return position, passed

@@ -23,6 +23,7 @@ class Recorder:
 
     def __init__(self, skip: int) -> None:
         self.skip = skip
+        self.held = 0
         self.position = 0
         self.log: list[str] = []
         self.told_settled = 0
@@ -84,6 +85,7 @@ class Finish(NamedTuple):
     """The connection is over."""
 
     reason: str = "lost"
+    ack: int = -1
 
 
 def run(steps: tuple, skip: int, limits: Limits, isn: int) -> tuple[list[str], HalfFlow, Recorder]:
@@ -102,7 +104,7 @@ def run(steps: tuple, skip: int, limits: Limits, isn: int) -> tuple[list[str], H
             case Ack():
                 half.check((isn + step.ack) & 0xFFFF_FFFF, frame, step.at * MS)
             case Finish():
-                half.finish(step.reason)
+                half.finish(step.reason, step.ack if step.ack < 0 else (isn + step.ack) & 0xFFFF_FFFF)
         assert half.next == recorder.position
         assert half.fast[NEXT_SEQ] == (isn + half.next) & 0xFFFF_FFFF
     return recorder.log, half, recorder
@@ -203,6 +205,11 @@ TABLE: dict[str, tuple[int, tuple, str]] = {
         (Seg(0, 10), Seg(12, 14), Seg(20, 30), Finish("capture end")),
         "data 0-10, pass 10-12, data 12-14, capture end 10-12, capture end 14-20, pass 14-20, data 20-30",
     ),
+    "the end of the capture, but the peer has one of them": (
+        15,
+        (Seg(0, 10), Seg(12, 14), Seg(20, 30), Finish("capture end", 12)),
+        "data 0-10, pass 10-12, data 12-14, lost 10-12, capture end 14-20, pass 14-20, data 20-30",
+    ),
     # limits
     "too much waits": (
         0,
@@ -268,6 +275,14 @@ def test_fin_is_not_the_end_while_a_hole_is_open():
     assert not half.at_end
 
 
+def test_over_when_the_peer_acknowledged_the_fin():
+    """Also when bytes of it were never seen: the hole is in the capture, not in the connection."""
+    _, half, _ = run((Seg(0, 10), Seg(20, 30)), 50, SMALL, 7)
+    assert not half.over(7 + 31)
+    half.fin = 30
+    assert [half.over(ack) for ack in (-1, 7 + 10, 7 + 30, 7 + 31)] == [False, False, False, True]
+
+
 def test_offsets_go_on_beyond_many_wraps():
     """The kernel passes gigabytes; what comes then has a 64-bit offset."""
     recorder = Recorder(0)
@@ -313,7 +328,7 @@ def test_settled_follows_the_first_open_hole():
     assert recorder.told_settled == 10
     half.segment(10, memoryview(STREAM[10:20]), 10, -1, 4, 0)
     assert recorder.told_settled == 30
-    half.finish()
+    half.finish("lost", -1)
     assert recorder.told_settled == 50
 
 
