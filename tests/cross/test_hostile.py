@@ -79,7 +79,8 @@ def through_engine(forward: bytes, reverse: bytes = b"", limits: Limits | None =
     frames = [tools.frame("forward", 0, 0, SYN), tools.frame("reverse", 0, 1, SYN | ACK)]
     for direction, data in (("reverse", reverse), ("forward", forward)):
         for start in range(0, len(data), size):
-            frames.append(tools.frame(direction, 1 + start, 1, ACK | PSH, data[start : start + size]))
+            piece = data[start : start + size]
+            frames += [tools.frame(direction, 1 + start, 1, ACK | PSH, piece)]
     frames.append(tools.frame("forward", 1 + len(forward), 1 + len(reverse), FIN | ACK))
     frames.append(tools.frame("reverse", 1 + len(reverse), 2 + len(forward), FIN | ACK))
     raw = [tools.raw(frame, 1_000_000 * number) for number, frame in enumerate(frames)]
@@ -96,7 +97,13 @@ def through_file(data: bytes, limits: Limits | None = None) -> list:
     return events + stream.finish()
 
 
-BEGINNINGS = (b"", b"Xen saved domain, xl format\n \0 \r", b"LibxlFmt\0\0\0\2\0\0\0\0", b"\xff" * 8 + b"XENF\0\0\0\3", b"xl migr")
+BEGINNINGS = (
+    b"",
+    b"Xen saved domain, xl format\n \0 \r",
+    b"LibxlFmt\0\0\0\2\0\0\0\0",
+    b"\xff" * 8 + b"XENF\0\0\0\3",
+    b"xl migr",
+)
 
 
 @modest(60)
@@ -178,7 +185,7 @@ def test_cut_at_every_place_near_a_border(name):
             check(through_file(data[: record["offset"] + place]))
 
 
-# -- frames ------------------------------------------------------------------------------------------------------------------
+# -- frames ---------------------------------------------------------------------------
 
 
 def good_frames() -> list[bytes]:
@@ -201,7 +208,11 @@ def test_mutated_frames(seed, chosen):
         if rng.random() < 0.05:
             data = data[: rng.randrange(len(data))]
         linktype = rng.choice((1, 1, 1, 1, 0, 101, 108, 113, 228, 229, 276, 147, 1 << 16)) if seed % 3 == 0 else 1
-        raw.append(tools.RawPacket(rng.choice((number * 1000, 0, 1 << 62)), linktype, data, rng.choice((len(frame), 0, 1 << 31))))
+        raw.append(
+            tools.RawPacket(
+                rng.choice((number * 1000, 0, 1 << 62)), linktype, data, rng.choice((len(frame), 0, 1 << 31))
+            )
+        )
     if seed % 2:
         rng.shuffle(raw)
     check(tools.engine_events(list(enumerate(raw, 1)), chosen))
@@ -232,7 +243,7 @@ def test_segments_that_no_tcp_sends(segments):
     check(tools.engine_events(list(enumerate(raw, 1)), SMALL))
 
 
-# -- files -------------------------------------------------------------------------------------------------------------------
+# -- files ---------------------------------------------------------------------------
 
 
 def read(tmp_path, data: bytes) -> list:
@@ -251,7 +262,9 @@ def read(tmp_path, data: bytes) -> list:
     return found
 
 
-@pytest.mark.parametrize("name", ["xl-pvh", "pcapng-two-interfaces", "pcapng-two-sections", "pcap-ns-zstd", "converted"])
+@pytest.mark.parametrize(
+    "name", ["xl-pvh", "pcapng-two-interfaces", "pcapng-two-sections", "pcap-ns-zstd", "converted"]
+)
 def test_truncated_files(name, tmp_path):
     data = tools.paths(name)[0].read_bytes()
     rng = random.Random(name)
@@ -277,12 +290,15 @@ def test_damaged_files(name, tmp_path):
 
 
 @modest(60)
-@given(st.sampled_from((b"", b"\xd4\xc3\xb2\xa1", b"\n\r\r\n", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"LibxlFmt")), st.binary(max_size=200))
+@given(
+    st.sampled_from((b"", b"\xd4\xc3\xb2\xa1", b"\n\r\r\n", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"LibxlFmt")),
+    st.binary(max_size=200),
+)
 def test_random_files(tmp_path_factory, begin, rest):
     read(tmp_path_factory.mktemp("random"), begin + rest)
 
 
-# -- memory ------------------------------------------------------------------------------------------------------------------
+# -- memory ---------------------------------------------------------------------------
 
 
 def peak(work) -> int:

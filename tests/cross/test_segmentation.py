@@ -6,15 +6,18 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from captures.guests import Guest, colo, hvm, plain, pv64, remus
-from captures.streams import Conversation
 from dissector.wire.events import Finding, Flow, Gap, Resync
 from tests.cross import tools
 from tests.cross.tools import ACK, DIRECTIONS, FIN, PSH, SYN, modest
+
+if TYPE_CHECKING:
+    from captures.streams import Conversation
 
 START = 1_795_383_310_000_000_000
 

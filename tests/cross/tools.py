@@ -10,7 +10,7 @@ from collections import defaultdict
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import HealthCheck, settings
 
@@ -20,7 +20,9 @@ from dissector.reader import Reader
 from dissector.sources import Chunk, open_capture, runs
 from dissector.wire.engine import Engine
 from dissector.wire.events import Event, Record
-from dissector.wire.limits import Limits
+
+if TYPE_CHECKING:
+    from dissector.wire.limits import Limits
 
 CAPTURES = Path(__file__).parents[2] / "captures"
 DIRECTIONS = ("forward", "reverse")
@@ -41,7 +43,7 @@ def modest(examples: int) -> settings:
     )
 
 
-# -- captures and their truth ------------------------------------------------------------------------------------------
+# -- captures and their truth ---------------------------------------------------------------------------
 
 NAMES = sorted(path.name.removesuffix(".truth.json") for path in CAPTURES.glob("*.truth.json"))
 LONG_NAMES = {
@@ -103,7 +105,7 @@ def key(record: Record | dict[str, Any]) -> Key:
     return record["layer"], record["type"], record["offset"], record["size"]
 
 
-# -- packets, read without our frame decoder -----------------------------------------------------------------------------
+# -- packets, read without our frame decoder ---------------------------------------------------------------------------
 
 
 class RawPacket(NamedTuple):
@@ -166,7 +168,7 @@ def engine_events(chosen: list[tuple[int, RawPacket]], limits: Limits | None = N
     return found + engine.finish()
 
 
-# -- what is missing ------------------------------------------------------------------------------------------------------
+# -- what is missing ---------------------------------------------------------------------------
 
 
 def merged(spans: list[Span]) -> list[Span]:
@@ -309,7 +311,7 @@ def judge(true: tuple[dict[str, Any], ...], spans: list[Span], end: int, mine: l
     return verdict
 
 
-# -- frames made from streams ---------------------------------------------------------------------------------------------
+# -- frames made from streams ---------------------------------------------------------------------------
 
 ADDRESSES = {"forward": b"\xc0\0\2\1\xc0\0\2\2", "reverse": b"\xc0\0\2\2\xc0\0\2\1"}
 PORTS = {"forward": b"\xa1\x12\x1f\x42", "reverse": b"\x1f\x42\xa1\x12"}

@@ -73,8 +73,10 @@ TRANSCRIPTS: dict[str, tuple[State, tuple, str]] = {
     "xl": (
         State.START,
         (xl_header(), OPTIONAL, LIBXL, CONTEXT, IMAGE, DOMAIN),
-        "xl SAVE_FILE_HEADER 0+48, xl CONFIG 48+19, libxl STREAM_HEADER 67+16, libxl LIBXC_CONTEXT 83+8, "
-        "libxc IMAGE_HEADER 91+24, libxc DOMAIN_HEADER 115+16, at LIBXC",
+        (
+            "xl SAVE_FILE_HEADER 0+48, xl CONFIG 48+19, libxl STREAM_HEADER 67+16, libxl LIBXC_CONTEXT 83+8, "
+            "libxc IMAGE_HEADER 91+24, libxc DOMAIN_HEADER 115+16, at LIBXC"
+        ),
     ),
     "libxl": (State.START, (LIBXL, CONTEXT), "libxl STREAM_HEADER 0+16, libxl LIBXC_CONTEXT 16+8, at IMAGE_HEADER"),
     "libxc": (State.START, (IMAGE, DOMAIN), "libxc IMAGE_HEADER 0+24, libxc DOMAIN_HEADER 24+16, at LIBXC"),
@@ -111,14 +113,18 @@ TRANSCRIPTS: dict[str, tuple[State, tuple, str]] = {
     "big-endian libxl": (
         State.START,
         (b"LibxlFmt" + struct.pack(">II", 2, 1), record(1, order=">"), IMAGE),
-        "libxl STREAM_HEADER 0+16, finding stream.big_endian 0, libxl LIBXC_CONTEXT 16+8, libxc IMAGE_HEADER 24+24, "
-        "at DOMAIN_HEADER",
+        (
+            "libxl STREAM_HEADER 0+16, finding stream.big_endian 0, libxl LIBXC_CONTEXT 16+8, "
+            "libxc IMAGE_HEADER 24+24, at DOMAIN_HEADER"
+        ),
     ),
     "big-endian libxc": (
         State.START,
         (IMAGE[:16] + b"\0\1" + IMAGE[18:], struct.pack(">IHHII", 2, 12, 0, 4, 17), page_data(0, order=">")),
-        "libxc IMAGE_HEADER 0+24, finding stream.big_endian 0, libxc DOMAIN_HEADER 24+16, libxc PAGE_DATA 40+4120, "
-        "at LIBXC",
+        (
+            "libxc IMAGE_HEADER 0+24, finding stream.big_endian 0, libxc DOMAIN_HEADER 24+16, libxc PAGE_DATA 40+4120, "
+            "at LIBXC"
+        ),
     ),
     # the hand-over (stream.md 3.7)
     "libxc END hands over to libxl": (
@@ -130,9 +136,11 @@ TRANSCRIPTS: dict[str, tuple[State, tuple, str]] = {
     "Remus": (
         State.LIBXC,
         (CHECKPOINT, EMULATOR, CHECKPOINT_END, page_data(0xF), TSC, CHECKPOINT, EMULATOR, CHECKPOINT_END),
-        "libxc CHECKPOINT 0+8, libxl EMULATOR_CONTEXT 8+32, libxl CHECKPOINT_END 40+8, libxc PAGE_DATA 48+24, "
-        "libxc X86_TSC_INFO 72+32, libxc CHECKPOINT 104+8, libxl EMULATOR_CONTEXT 112+32, libxl CHECKPOINT_END 144+8, "
-        "at AFTER_CHECKPOINT_END",
+        (
+            "libxc CHECKPOINT 0+8, libxl EMULATOR_CONTEXT 8+32, libxl CHECKPOINT_END 40+8, libxc PAGE_DATA 48+24, "
+            "libxc X86_TSC_INFO 72+32, libxc CHECKPOINT 104+8, libxl EMULATOR_CONTEXT 112+32, "
+            "libxl CHECKPOINT_END 144+8, at AFTER_CHECKPOINT_END"
+        ),
     ),
     "Remus, empty checkpoint": (
         State.AFTER_CHECKPOINT_END,
@@ -142,8 +150,10 @@ TRANSCRIPTS: dict[str, tuple[State, tuple, str]] = {
     "COLO": (
         State.LIBXC,
         (CHECKPOINT, EMULATOR, CHECKPOINT_END, NEW, page_data(0xF)),
-        "libxc CHECKPOINT 0+8, libxl EMULATOR_CONTEXT 8+32, libxl CHECKPOINT_END 40+8, libxl CHECKPOINT_STATE 48+16, "
-        "libxc PAGE_DATA 64+24, at LIBXC",
+        (
+            "libxc CHECKPOINT 0+8, libxl EMULATOR_CONTEXT 8+32, libxl CHECKPOINT_END 40+8, "
+            "libxl CHECKPOINT_STATE 48+16, libxc PAGE_DATA 64+24, at LIBXC"
+        ),
     ),
     "libxc type 5 with another length is libxc's": (
         State.LIBXC,
@@ -169,9 +179,11 @@ TRANSCRIPTS: dict[str, tuple[State, tuple, str]] = {
     "COLO, reverse": (
         State.START,
         (BANNER, SVM_READY, RESUMED, SUSPENDED, dirty_list(0, 3, 9), SVM_READY, RESUMED),
-        "xl BANNER 0+54, libxl CHECKPOINT_STATE 54+16, libxl CHECKPOINT_STATE 70+16, libxl CHECKPOINT_STATE 86+16, "
-        "libxc CHECKPOINT_DIRTY_PFN_LIST 102+24 header 8, libxl CHECKPOINT_STATE 126+16, libxl CHECKPOINT_STATE 142+16, "
-        "at BACK_CHANNEL",
+        (
+            "xl BANNER 0+54, libxl CHECKPOINT_STATE 54+16, libxl CHECKPOINT_STATE 70+16, libxl CHECKPOINT_STATE 86+16, "
+            "libxc CHECKPOINT_DIRTY_PFN_LIST 102+24 header 8, libxl CHECKPOINT_STATE 126+16, "
+            "libxl CHECKPOINT_STATE 142+16, at BACK_CHANNEL"
+        ),
     ),
     "COLO without xl": (
         State.REVERSE_START,
@@ -180,7 +192,11 @@ TRANSCRIPTS: dict[str, tuple[State, tuple, str]] = {
     ),
     "reverse that is neither": (State.REVERSE_START, (b"hello, world",), "failed at 0"),
     "bytes after GO": (State.GO, (GO, b"x"), "xl GO 0+44, finding stream.trailing 44, at LEGACY"),
-    "bytes after END": (State.LIBXL, (END, b"something quite different"), "libxl END 0+8, finding stream.trailing 8, at LEGACY"),
+    "bytes after END": (
+        State.LIBXL,
+        (END, b"something quite different"),
+        "libxl END 0+8, finding stream.trailing 8, at LEGACY",
+    ),
     "GO with a wrong word": (State.GO, (GO.replace(b"yours", b"mines"),), "failed at 0"),
     # the list of 8, 16 or 12 bytes of header (stream.md 5.4)
     "list, 8 bytes": (
@@ -191,14 +207,18 @@ TRANSCRIPTS: dict[str, tuple[State, tuple, str]] = {
     "list, 16 bytes": (
         State.BACK_CHANNEL,
         (dirty_list(8, 3, 9), SVM_READY),
-        "libxc CHECKPOINT_DIRTY_PFN_LIST 0+32 header 16, finding libxc.checkpoint_dirty_pfn_list.header 0, "
-        "libxl CHECKPOINT_STATE 32+16, at BACK_CHANNEL",
+        (
+            "libxc CHECKPOINT_DIRTY_PFN_LIST 0+32 header 16, finding libxc.checkpoint_dirty_pfn_list.header 0, "
+            "libxl CHECKPOINT_STATE 32+16, at BACK_CHANNEL"
+        ),
     ),
     "list, 12 bytes": (
         State.BACK_CHANNEL,
         (dirty_list(4, 3, 9), SVM_READY),
-        "libxc CHECKPOINT_DIRTY_PFN_LIST 0+28 header 12, finding libxc.checkpoint_dirty_pfn_list.header 0, "
-        "libxl CHECKPOINT_STATE 28+16, at BACK_CHANNEL",
+        (
+            "libxc CHECKPOINT_DIRTY_PFN_LIST 0+28 header 12, finding libxc.checkpoint_dirty_pfn_list.header 0, "
+            "libxl CHECKPOINT_STATE 28+16, at BACK_CHANNEL"
+        ),
     ),
     "empty list, 8 bytes": (
         State.BACK_CHANNEL,
@@ -208,14 +228,18 @@ TRANSCRIPTS: dict[str, tuple[State, tuple, str]] = {
     "empty list, 16 bytes": (
         State.BACK_CHANNEL,
         (dirty_list(8), SVM_READY),
-        "libxc CHECKPOINT_DIRTY_PFN_LIST 0+16 header 16, finding libxc.checkpoint_dirty_pfn_list.header 0, "
-        "libxl CHECKPOINT_STATE 16+16, at BACK_CHANNEL",
+        (
+            "libxc CHECKPOINT_DIRTY_PFN_LIST 0+16 header 16, finding libxc.checkpoint_dirty_pfn_list.header 0, "
+            "libxl CHECKPOINT_STATE 16+16, at BACK_CHANNEL"
+        ),
     ),
     "empty list, 12 bytes": (
         State.BACK_CHANNEL,
         (dirty_list(4), SVM_READY),
-        "libxc CHECKPOINT_DIRTY_PFN_LIST 0+12 header 12, finding libxc.checkpoint_dirty_pfn_list.header 0, "
-        "libxl CHECKPOINT_STATE 12+16, at BACK_CHANNEL",
+        (
+            "libxc CHECKPOINT_DIRTY_PFN_LIST 0+12 header 12, finding libxc.checkpoint_dirty_pfn_list.header 0, "
+            "libxl CHECKPOINT_STATE 12+16, at BACK_CHANNEL"
+        ),
     ),
     "list with pfn 0, 8 bytes": (
         State.BACK_CHANNEL,
@@ -225,8 +249,10 @@ TRANSCRIPTS: dict[str, tuple[State, tuple, str]] = {
     "list with pfn 0, 16 bytes": (
         State.BACK_CHANNEL,
         (dirty_list(8, 0, 9), SVM_READY),
-        "libxc CHECKPOINT_DIRTY_PFN_LIST 0+32 header 16, finding libxc.checkpoint_dirty_pfn_list.header 0, "
-        "libxl CHECKPOINT_STATE 32+16, at BACK_CHANNEL",
+        (
+            "libxc CHECKPOINT_DIRTY_PFN_LIST 0+32 header 16, finding libxc.checkpoint_dirty_pfn_list.header 0, "
+            "libxl CHECKPOINT_STATE 32+16, at BACK_CHANNEL"
+        ),
     ),
     "list at the end, 8 bytes": (
         State.BACK_CHANNEL,
@@ -236,28 +262,36 @@ TRANSCRIPTS: dict[str, tuple[State, tuple, str]] = {
     "list at the end, 16 bytes": (
         State.BACK_CHANNEL,
         (dirty_list(8, 3, 9), "end"),
-        "libxc CHECKPOINT_DIRTY_PFN_LIST 0+32 header 16, finding libxc.checkpoint_dirty_pfn_list.header 0, "
-        "at BACK_CHANNEL",
+        (
+            "libxc CHECKPOINT_DIRTY_PFN_LIST 0+32 header 16, finding libxc.checkpoint_dirty_pfn_list.header 0, "
+            "at BACK_CHANNEL"
+        ),
     ),
     "list at the end, 12 bytes": (
         State.BACK_CHANNEL,
         (dirty_list(4, 3, 9), "end"),
-        "libxc CHECKPOINT_DIRTY_PFN_LIST 0+28 header 12, finding libxc.checkpoint_dirty_pfn_list.header 0, "
-        "at BACK_CHANNEL",
+        (
+            "libxc CHECKPOINT_DIRTY_PFN_LIST 0+28 header 12, finding libxc.checkpoint_dirty_pfn_list.header 0, "
+            "at BACK_CHANNEL"
+        ),
     ),
     "empty list at the end, 16 bytes": (
         State.BACK_CHANNEL,
         (dirty_list(8), "end"),
-        "libxc CHECKPOINT_DIRTY_PFN_LIST 0+16 header 16, finding libxc.checkpoint_dirty_pfn_list.header 0, "
-        "at BACK_CHANNEL",
+        (
+            "libxc CHECKPOINT_DIRTY_PFN_LIST 0+16 header 16, finding libxc.checkpoint_dirty_pfn_list.header 0, "
+            "at BACK_CHANNEL"
+        ),
     ),
     "the header size is kept": (
         State.BACK_CHANNEL,
         (dirty_list(8, 3), SVM_READY, RESUMED, SUSPENDED, dirty_list(8, 4, 5), b"\5\0"),
-        "libxc CHECKPOINT_DIRTY_PFN_LIST 0+24 header 16, finding libxc.checkpoint_dirty_pfn_list.header 0, "
-        "libxl CHECKPOINT_STATE 24+16, libxl CHECKPOINT_STATE 40+16, libxl CHECKPOINT_STATE 56+16, "
-        "libxc CHECKPOINT_DIRTY_PFN_LIST 72+32 header 16, finding libxc.checkpoint_dirty_pfn_list.header 72, "
-        "at BACK_CHANNEL",
+        (
+            "libxc CHECKPOINT_DIRTY_PFN_LIST 0+24 header 16, finding libxc.checkpoint_dirty_pfn_list.header 0, "
+            "libxl CHECKPOINT_STATE 24+16, libxl CHECKPOINT_STATE 40+16, libxl CHECKPOINT_STATE 56+16, "
+            "libxc CHECKPOINT_DIRTY_PFN_LIST 72+32 header 16, finding libxc.checkpoint_dirty_pfn_list.header 72, "
+            "at BACK_CHANNEL"
+        ),
     ),
     # odd records
     "unknown optional record": (
@@ -275,7 +309,11 @@ TRANSCRIPTS: dict[str, tuple[State, tuple, str]] = {
         (record(0x80000003, bytes(8)), END),
         "libxl UNKNOWN 0+16, finding record.unknown 0, libxl END 16+8, at AFTER_END",
     ),
-    "a type number that is nonsense": (State.LIBXC, (TSC, head(0x54381286, 8)), "libxc X86_TSC_INFO 0+32, failed at 32"),
+    "a type number that is nonsense": (
+        State.LIBXC,
+        (TSC, head(0x54381286, 8)),
+        "libxc X86_TSC_INFO 0+32, failed at 32",
+    ),
     "a length beyond REC_LENGTH_MAX": (State.LIBXC, (head(9, (128 << 20) + 1),), "failed at 0"),
     "TSC_INFO that is too short": (
         State.LIBXC,
@@ -372,7 +410,11 @@ TRANSCRIPTS: dict[str, tuple[State, tuple, str]] = {
         (TSC[:12], "end"),
         "libxc X86_TSC_INFO 0+32 body 4 cut at 12, finding stream.record_cut 0",
     ),
-    "ends inside a record header": (State.LIBXC, (TSC, TSC[:3], "end"), "libxc X86_TSC_INFO 0+32, finding stream.record_cut 32"),
+    "ends inside a record header": (
+        State.LIBXC,
+        (TSC, TSC[:3], "end"),
+        "libxc X86_TSC_INFO 0+32, finding stream.record_cut 32",
+    ),
     "ends inside a message": (
         State.START,
         (BANNER[:30], "end"),
@@ -410,9 +452,7 @@ def said(framer: Framer) -> list[str]:
 def play(state: State, received: tuple, chunk: int | None = None) -> tuple[list[str], Framer]:
     """Feed a framer; `chunk` cuts the bytes into pieces of that size."""
     framer = Framer(state, 0, LIMITS)
-    frame = 0
-    for item in received:
-        frame += 1
+    for frame, item in enumerate(received, 1):
         if framer.failed:
             break
         if isinstance(item, Lost):
@@ -468,13 +508,15 @@ def test_dirty_list_in_the_forward_direction_does_not_lose_the_forward_records()
     assert [rule.id for rule, _, _ in framer.findings] == ["stream.unexpected"]
 
 
-@pytest.mark.parametrize("rest", [pytest.param(b"x", marks=bug("short rest")), pytest.param(bytes(14), marks=bug("short rest")), bytes(15)])
+@pytest.mark.parametrize(
+    "rest", [pytest.param(b"x", marks=bug("short rest")), pytest.param(bytes(14), marks=bug("short rest")), bytes(15)]
+)
 def test_bytes_after_the_end_are_reported(rest):
     _, framer = play(State.LIBXL, (END, rest, "end"))
     assert [rule.id for rule, _, _ in framer.findings] == ["stream.trailing"]
 
 
-# -- how the bytes are cut does not matter ------------------------------------------------------------------------------------
+# -- how the bytes are cut does not matter ---------------------------------------------------------------------------
 
 
 @cache
@@ -562,7 +604,7 @@ def test_skipped_bytes_may_be_lost(name, seed):
     assert found == [one[:4] for one in units(stream, [])[0]]
 
 
-# -- the rest -----------------------------------------------------------------------------------------------------------------
+# -- the rest ---------------------------------------------------------------------------
 
 
 def test_frames_and_times_of_a_unit():

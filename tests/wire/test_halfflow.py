@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import NamedTuple
 
@@ -124,7 +125,11 @@ TABLE: dict[str, tuple[int, tuple, str]] = {
     "overlaps what waits": (0, (Seg(0, 10), Seg(20, 30), Seg(5, 25)), "data 0-10, data 10-25, data 25-30"),
     "covers what waits": (0, (Seg(0, 10), Seg(20, 30), Seg(10, 40)), "data 0-10, data 10-40"),
     "what waits comes twice": (0, (Seg(10, 20), Seg(10, 20), Seg(0, 10)), "data 0-10, data 10-20"),
-    "what waits overlaps": (0, (Seg(10, 20), Seg(15, 30), Seg(12, 18), Seg(0, 10)), "data 0-10, data 10-20, data 20-30"),
+    "what waits overlaps": (
+        0,
+        (Seg(10, 20), Seg(15, 30), Seg(12, 18), Seg(0, 10)),
+        "data 0-10, data 10-20, data 20-30",
+    ),
     "keep-alive": (0, (Seg(0, 10), Seg(9, 10, wrong=True), Seg(10, 20)), "data 0-10, data 10-20"),
     "keep-alive before the first byte": (0, (Seg(-1, 0, wrong=True), Seg(0, 10)), "data 0-10"),
     "zero-window probe": (0, (Seg(0, 10), Seg(10, 11), Seg(10, 11), Seg(10, 40)), "data 0-10, data 10-11, data 11-40"),
@@ -151,8 +156,16 @@ TABLE: dict[str, tuple[int, tuple, str]] = {
         "data 0-10, pass 10-20, data 20-30, pass 30-40, data 40-50",
     ),
     "hole that ends where skip ends": (20, (Seg(0, 10), Seg(20, 30)), "data 0-10, pass 10-20, data 20-30"),
-    "hole that goes beyond skip waits": (19, (Seg(0, 10), Seg(20, 30), Seg(10, 20)), "data 0-10, data 10-20, data 20-30"),
-    "hole that begins behind skip waits": (10, (Seg(0, 10), Seg(20, 30), Seg(10, 20)), "data 0-10, data 10-20, data 20-30"),
+    "hole that goes beyond skip waits": (
+        19,
+        (Seg(0, 10), Seg(20, 30), Seg(10, 20)),
+        "data 0-10, data 10-20, data 20-30",
+    ),
+    "hole that begins behind skip waits": (
+        10,
+        (Seg(0, 10), Seg(20, 30), Seg(10, 20)),
+        "data 0-10, data 10-20, data 20-30",
+    ),
     "hole of the first bytes": (50, (Seg(5, 10), END), "pass 0-5, data 5-10, lost 0-5"),
     "passed while other data wait": (
         25,
@@ -224,8 +237,10 @@ TABLE: dict[str, tuple[int, tuple, str]] = {
     "too many holes": (
         9000,
         (Seg(5, 10), Seg(15, 20), Seg(25, 30), Seg(35, 40)),
-        "pass 0-5, data 5-10, pass 10-15, data 15-20, pass 20-25, data 25-30, pass 30-35, data 35-40, limit.holes 3, "
-        "limit 0-5",
+        (
+            "pass 0-5, data 5-10, pass 10-15, data 15-20, pass 20-25, data 25-30, pass 30-35, data 35-40, "
+            "limit.holes 3, limit 0-5"
+        ),
     ),
     # snap length
     "cut": (0, (Seg(0, 10, captured=4), Seg(10, 20)), "data 0-4, snaplen 4-10, pass 4-10, data 10-20"),
@@ -337,7 +352,7 @@ def traffic(draw):
     """Segments of a stream in any order, some twice, some missing, some with other borders."""
     length = draw(st.integers(1, 4000))
     cuts = sorted({0, length, *draw(st.lists(st.integers(1, max(1, length - 1)), max_size=30))})
-    pieces = list(zip(cuts, cuts[1:], strict=False))
+    pieces = list(itertools.pairwise(cuts))
     extra = draw(st.lists(st.tuples(st.integers(0, length), st.integers(0, length)), max_size=6))
     pieces += [(min(a, b), max(a, b)) for a, b in extra if a != b]
     pieces = draw(st.permutations(pieces))
