@@ -9,8 +9,6 @@ from dissector.wire.events import Finding, Flow, Gap, Record, Resync, Summary
 from tests.cross import tools
 from tests.cross.tools import DIRECTIONS, NAMES, events, key, truth
 
-FINISHED_WITH_HOLES = ("loss-of-beginning",)
-ENDS_IN_PAGES = ("file-cut", "legacy-xl-45", "port-reuse", "xl-receiver-rejects", "xl-source-fails")
 MODES = {"legacy-xl-45": "plain"}
 """Where the truth does not say it: the receiver's `domain received` tells (stream.md 5.5)."""
 ENDS = {"fin": {"fin"}, "reverse-fin": {"fin"}, "rst": {"rst"}, "none": {"capture end", "new connection"}}
@@ -141,13 +139,7 @@ def check_facts(one, record):
         assert fields["config"].startswith("{")
 
 
-def known(names, bug):
-    """All captures, those that show a reported bug marked as such."""
-    mark = pytest.mark.xfail(strict=True, reason=bug)
-    return [pytest.param(name, marks=mark) if name in names else name for name in NAMES]
-
-
-@pytest.mark.parametrize("name", known(FINISHED_WITH_HOLES, "the kernel passes the ACK of the last FIN"))
+@pytest.mark.parametrize("name", NAMES)
 def test_mode_start_and_end(name):
     for flow, number in flows(name):
         last = of(name, number, Flow)[-1]
@@ -168,7 +160,7 @@ def test_missing_bytes_are_gaps(name):
             assert gaps == [tuple(span) for span in flow[direction]["missing"]]
 
 
-@pytest.mark.parametrize("name", known(ENDS_IN_PAGES, "bytes that the kernel passed are not counted"))
+@pytest.mark.parametrize("name", NAMES)
 def test_summary_counts(name):
     for flow, number in flows(name):
         [summary] = of(name, number, Summary)

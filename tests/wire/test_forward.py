@@ -72,21 +72,7 @@ def compare(fast, slow):
     assert list(fast) == list(slow)
 
 
-BUGS = {
-    "last frame": "frame, time and bytes that the kernel passed last before the end are not known",
-    "last ACK": "the kernel passes the ACK of the last FIN: the connection is not seen to end",
-}
-SHOWN_BY = {
-    **dict.fromkeys(("file-cut", "legacy-xl-45", "port-reuse", "xl-receiver-rejects", "xl-source-fails"), "last frame"),
-    "loss-of-beginning": "last ACK",
-}
-
-
-def bug(name):
-    return pytest.mark.xfail(strict=True, reason=BUGS[name])
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=bug(SHOWN_BY[n])) if n in SHOWN_BY else n for n in PLAIN])
+@pytest.mark.parametrize("name", PLAIN)
 def test_on_every_capture(name):
     slow = walked(tools.packets(name))
     fast = [event for event in tools.events(name) if getattr(event, "id", "") != "capture.cut"]
@@ -121,7 +107,6 @@ def test_on_every_kind_of_frame_and_file(style, writer, tmp_path):
     assert len(records) == len(conversation.forward.records) + len(conversation.reverse.records)
 
 
-@bug("last ACK")
 @modest(60)
 @given(
     wire=test_segmentation.wires(
@@ -141,7 +126,6 @@ def test_on_any_network(wire, lost, cut, writer, tmp_path_factory):
         compare(read(tmp_path_factory.mktemp("net"), data), walked(kept))
 
 
-@bug("last ACK")
 @modest(40)
 @given(seed=st.integers(0, 1 << 32), kind=st.sampled_from(("pcap <", "pcap >", "pcapng <", "pcapng >")))
 def test_on_odd_frames(seed, kind, tmp_path_factory):
@@ -165,7 +149,6 @@ def test_on_odd_frames(seed, kind, tmp_path_factory):
     compare(read(tmp_path_factory.mktemp("odd"), WRITERS[kind](odd)), walked(as_raw(odd, 1 if "ng" in kind else 1000)))
 
 
-@bug("last frame")
 def test_capture_that_ends_in_page_contents(tmp_path):
     """The last frame that carried bytes is known even if the kernel passed it."""
     packets = travel(converse(plain(hvm()), Link()), Link())[:80]
