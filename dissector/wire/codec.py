@@ -143,16 +143,20 @@ def type_bytes(raw: bytes, order: ByteOrder) -> bytes:
     return raw[7::8] if order == "little" else raw[0::8]
 
 
+_WITHOUT_DATA = bytes(value for value in range(256) if value >> 4 not in DATA_PAGE_TYPES)
+
+
 def data_pages(raw: bytes, order: ByteOrder) -> int:
     """Count the entries of a typed pfn list that carry 4096 bytes of contents."""
-    tops = type_bytes(raw, order)
-    return sum(tops.count(value) for value in set(tops) if value >> 4 in DATA_PAGE_TYPES)
+    return len(type_bytes(raw, order).translate(None, _WITHOUT_DATA))
 
 
 def type_counts(raw: bytes, order: ByteOrder) -> dict[str, int]:
     """Count the entries of a typed pfn list per page-type name, in order of the type number."""
     tops = type_bytes(raw, order)
     counts: dict[str, int] = {}
+    if tops and tops.count(tops[0]) == len(tops):  # the usual case; a set of 1024 bytes is ten times slower
+        return {PAGE_TYPE.values.get(tops[0] >> 4, f"{tops[0] >> 4:#x}"): len(tops)}
     for value in sorted(set(tops)):
         name = PAGE_TYPE.values.get(value >> 4, f"{value >> 4:#x}")
         counts[name] = counts.get(name, 0) + tops.count(value)
@@ -286,8 +290,28 @@ def contents_element(record: Record) -> Pages | None:
     return last if isinstance(last, Pages) else None
 
 
+@lru_cache(maxsize=256)
+def list_plan(record: Record) -> tuple[int, int, int] | None:
+    """Return (bytes before the pfn list, offset and size of its count) of a record that ends in page contents."""
+    if contents_element(record) is None:
+        return None
+    position = 0
+    places: dict[str, tuple[int, int]] = {}
+    for element in record.body:
+        if isinstance(element, PfnList) and element.count is not None:
+            return (position, *places[element.count])
+        if isinstance(element, Field):
+            places[element.name] = (position, element.size)
+            position += element.size
+    return None
+
+
 def expected_length(record: Record, body: bytes, order: ByteOrder) -> int | None:
     """Return the body length that the counts in the body ask for; None when there is no count or it is cut off."""
+    if (plan := list_plan(record)) is not None:
+        before, at, size = plan
+        total = before + 8 * int.from_bytes(body[at : at + size], order)
+        return total + PAGE_SIZE * data_pages(body[before:], order) if len(body) == total else None
     total = 0
     seen: dict[str, int] = {}
     counted = False

@@ -10,7 +10,7 @@ from dissector.spec import findings
 from dissector.wire.events import Event, Finding, Total
 from dissector.wire.flow import Connection, Contents, Flow
 from dissector.wire.frame import FrameDecoder, Segment, UnknownLinkType, endpoints, reverse_key
-from dissector.wire.halfflow import ACK, IGNORE, SKIP, Budget
+from dissector.wire.halfflow import ACK, IGNORE, LIMIT, Budget
 from dissector.wire.limits import Limits
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class Engine:
     def idle(self, key: bytes) -> bool:
         """Tell whether a connection is known to be of no interest."""
         state = self.fast.get(key)
-        return state is not None and state[SKIP] == IGNORE
+        return state is not None and state[LIMIT] == IGNORE
 
 
 class BareStream:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from dissector.wire import events
 from dissector.wire.follower import Follower
-from dissector.wire.halfflow import ACK, IGNORE, NEXT_SEQ, SKIP, Budget, HalfFlow
+from dissector.wire.halfflow import ACK, IGNORE, LIMIT, NEXT_SEQ, Budget, HalfFlow
 from dissector.wire.machine import Role, State
 from dissector.wire.statistics import Statistics
 
@@ -192,11 +192,12 @@ class Connection:
             half = self.halves[index]
             self.synced[index] = half.fast[NEXT_SEQ]
             if self.flow.uninteresting or self.flow.ended:
-                half.fast[SKIP] = IGNORE
+                half.fast[LIMIT] = IGNORE
             elif half.started and not half.waiting:
-                half.fast[SKIP] = min(self.flow.followers[index].skip, 1 << 31)
+                # A segment across the sequence wrap is left to the engine: the kernel need not think of it.
+                half.fast[LIMIT] = min(half.fast[NEXT_SEQ] + self.flow.followers[index].skip, 1 << 32)
             else:
-                half.fast[SKIP] = 0
+                half.fast[LIMIT] = 0
 
     def peer_ack(self, index: int) -> int:
         """Return the last acknowledgement that the other side of half `index` sent, -1 when none."""

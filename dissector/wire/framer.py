@@ -19,7 +19,7 @@ from dissector.spec.model import (
 )
 from dissector.wire import codec, dirtylist
 from dissector.wire.machine import BACK_CHANNEL_ORDER, CHOICES, LAYER, MESSAGES, MODES, NEXT, RECORDS, Head, State
-from dissector.wire.unit import Unit, identifying_bytes, list_plan, unknown_record
+from dissector.wire.unit import Unit, identifying_bytes, unknown_record
 
 if TYPE_CHECKING:
     from dissector.spec.findings import Rule
@@ -411,7 +411,7 @@ class Framer:
             self.start_time,
             name=record.name,
         )
-        plan = list_plan(record)
+        plan = codec.list_plan(record)
         self._counted = plan is None
         self._body_kept = min(length, self.limits.max_body)
         if record is libxc.CHECKPOINT_DIRTY_PFN_LIST and self.list_header > RECORD_HEADER_SIZE:
@@ -428,7 +428,7 @@ class Framer:
         assert unit.body_length is not None
         if not self._counted:
             self._counted = True
-            plan = list_plan(unit.definition)
+            plan = codec.list_plan(unit.definition)
             assert plan is not None
             before, at, size = plan
             if len(self.want) == before:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from dissector.spec.model import RECORD_HEADER_SIZE, Bytes, Field, Length, PfnList, Record
-from dissector.wire import codec
+from dissector.spec.model import RECORD_HEADER_SIZE, Bytes, Field, Length, Record
 
 if TYPE_CHECKING:
     from dissector.wire.codec import ByteOrder
@@ -53,22 +52,6 @@ def unknown_record(layer: str, type_id: int) -> Record:
         length=Length(),
         body=(Bytes("data", "opaque"),),
     )
-
-
-@cache
-def list_plan(record: Record) -> tuple[int, int, int] | None:
-    """Return (bytes before the pfn list, offset and size of its count) of a record that ends in page contents."""
-    if codec.contents_element(record) is None:
-        return None
-    position = 0
-    places: dict[str, tuple[int, int]] = {}
-    for element in record.body:
-        if isinstance(element, PfnList) and element.count is not None:
-            return (position, *places[element.count])
-        if isinstance(element, Field):
-            places[element.name] = (position, element.size)
-            position += element.size
-    return None
 
 
 @cache

@@ -191,22 +191,29 @@ def data(seq: int, count: int, flags: int = 0x10, ack: int = 7) -> bytes:
     return tools.frame("forward", seq, ack, flags, bytes(count))
 
 
+WRAP = 1 << 32
 TABLE = {
-    "in order, inside skip": ([data(100, 50), data(150, 50)], [100, 1000, -1], 2, [200, 900, 7]),
-    "ends where skip ends: looked at": ([data(100, 50)], [100, 50, -1], 0, [100, 50, -1]),
-    "one byte less than skip": ([data(100, 50)], [100, 51, -1], 1, [150, 1, 7]),
-    "not in order": ([data(101, 50)], [100, 1000, -1], 0, [100, 1000, -1]),
-    "again": ([data(100, 50), data(100, 50)], [100, 1000, -1], 1, [150, 950, 7]),
+    # frames, [next sequence number, limit, last ACK], packets passed, what became of the state
+    "in order, inside the limit": ([data(100, 50), data(150, 50)], [100, 1100, -1], 2, [200, 1100, 7]),
+    "ends at the limit: looked at": ([data(100, 50)], [100, 150, -1], 0, [100, 150, -1]),
+    "one byte less": ([data(100, 50)], [100, 151, -1], 1, [150, 151, 7]),
+    "not in order": ([data(101, 50)], [100, 1100, -1], 0, [100, 1100, -1]),
+    "again": ([data(100, 50), data(100, 50)], [100, 1100, -1], 1, [150, 1100, 7]),
     "pure ACK": ([data(100, 0, ack=55)], [100, 0, -1], 1, [100, 0, 55]),
     "pure ACK out of order": ([data(90, 0, ack=55)], [100, 0, -1], 1, [100, 0, 55]),
-    "PSH": ([data(100, 50, 0x18)], [100, 1000, -1], 1, [150, 950, 7]),
-    "FIN": ([data(100, 50, 0x11)], [100, 1000, -1], 0, [100, 1000, -1]),
-    "RST": ([data(100, 0, 0x14)], [100, 1000, -1], 0, [100, 1000, -1]),
-    "SYN": ([data(100, 0, 0x02)], [100, 1000, -1], 0, [100, 1000, -1]),
-    "URG": ([data(100, 50, 0x30)], [100, 1000, -1], 0, [100, 1000, -1]),
-    "ECN marks": ([data(100, 50, 0x50), data(150, 50, 0x90)], [100, 1000, -1], 2, [200, 900, 7]),
-    "the sequence number wraps": ([data((1 << 32) - 20, 50), data(30, 1)], [(1 << 32) - 20, 1000, -1], 2, [31, 949, 7]),
-    "of no interest": ([data(5, 50), data(900, 3)], [0, IGNORE, -1], 2, [0, IGNORE, -1]),
+    "PSH": ([data(100, 50, 0x18)], [100, 1100, -1], 1, [150, 1100, 7]),
+    "FIN": ([data(100, 50, 0x11)], [100, 1100, -1], 0, [100, 1100, -1]),
+    "RST": ([data(100, 0, 0x14)], [100, 1100, -1], 0, [100, 1100, -1]),
+    "SYN": ([data(100, 0, 0x02)], [100, 1100, -1], 0, [100, 1100, -1]),
+    "URG": ([data(100, 50, 0x30)], [100, 1100, -1], 0, [100, 1100, -1]),
+    "ECN marks": ([data(100, 50, 0x50), data(150, 50, 0x90)], [100, 1100, -1], 2, [200, 1100, 7]),
+    "up to the sequence wrap": (
+        [data(WRAP - 50, 20), data(WRAP - 30, 30)],
+        [WRAP - 50, WRAP, -1],
+        1,
+        [WRAP - 30, WRAP, 7],
+    ),
+    "of no interest": ([data(5, 50), data(900, 3)], [0, IGNORE, -1], 2, [0, IGNORE, 7]),
     "of no interest, but a SYN": ([data(5, 0, 0x02)], [0, IGNORE, -1], 0, [0, IGNORE, -1]),
 }
 
@@ -224,41 +231,41 @@ def test_unknown_connection_is_looked_at():
 def test_udp_with_the_same_ports_is_looked_at():
     frame = bytearray(data(100, 50))
     frame[23] = 17
-    assert forward([bytes(frame)], [100, 1000, -1])[0] == 0
+    assert forward([bytes(frame)], [100, 1100, -1])[0] == 0
 
 
 @pytest.mark.parametrize(("word", "passed"), [(0x0000, 1), (0x4000, 1), (0x2000, 0), (0x0001, 0), (0x6000, 0)])
 def test_fragments_are_looked_at(word, passed):
     frame = bytearray(data(100, 50))
     frame[20:22] = word.to_bytes(2)
-    assert forward([bytes(frame)], [100, 1000, -1])[0] == passed
+    assert forward([bytes(frame)], [100, 1100, -1])[0] == passed
 
 
 def test_frame_cut_by_the_snap_length_is_looked_at():
-    assert forward([data(100, 500)[:200]], [100, 1000, -1])[0] == 0
+    assert forward([data(100, 500)[:200]], [100, 1100, -1])[0] == 0
 
 
 def test_ethernet_padding_is_no_payload():
-    assert forward([data(100, 1) + bytes(5)], [100, 1000, -1]) == (1, [101, 999, 7])
+    assert forward([data(100, 1) + bytes(5)], [100, 1100, -1]) == (1, [101, 1100, 7])
 
 
 def test_total_length_zero_is_looked_at():
     frame = bytearray(data(100, 50))
     frame[16:18] = b"\0\0"
-    assert forward([bytes(frame)], [100, 1000, -1])[0] == 0
+    assert forward([bytes(frame)], [100, 1100, -1])[0] == 0
 
 
 @pytest.mark.parametrize("shape", ["kuznetzov<", "kuznetzov>", ""])
 def test_other_file_formats_are_left_alone(shape):
-    assert forward([data(100, 50)], [100, 1000, -1], shape)[0] == 0
+    assert forward([data(100, 50)], [100, 1100, -1], shape)[0] == 0
 
 
 def test_incomplete_packet_is_left_alone():
     whole = block(data(100, 50))
     for end in range(len(whole)):
-        fast = {KEY: [100, 1000, -1]}
+        fast = {KEY: [100, 1100, -1]}
         assert Kernel().forward(memoryview(whole), 0, end, "pcap<", 1, fast) == (0, 0)
-        assert fast == {KEY: [100, 1000, -1]}
+        assert fast == {KEY: [100, 1100, -1]}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from dissector.spec import ALL_RECORDS, libxc, libxl, xl
-from dissector.wire.unit import Unit, identifying_bytes, list_plan, unknown_record
+from dissector.wire.codec import list_plan
+from dissector.wire.unit import Unit, identifying_bytes, unknown_record
 
 
 def test_only_page_data_has_a_list_before_contents():
