@@ -42,4 +42,4 @@ def test_save_sections():
 
 
 def test_signature():
-    assert HVM_CONTEXT_SIGNATURE == bytes.fromhex("010000001800000086123854")
+    assert bytes.fromhex("010000001800000086123854") == HVM_CONTEXT_SIGNATURE

@@ -159,6 +159,14 @@ def test_capture_that_ends_in_page_contents(tmp_path):
     compare(fast, slow)
 
 
+def test_two_connections_that_end_in_page_contents(tmp_path):
+    """Both are passed in one go; of each the last frame is known."""
+    links = [Link(), Link(sender=Host("192.0.2.1", 41300))]
+    talks = [travel(converse(plain(hvm(pages=90)), link), link)[:90] for link in links]
+    packets = [packet for pair in zip(*talks, strict=True) for packet in pair]
+    compare(read(tmp_path, pcap(packets)), walked(as_raw(packets)))
+
+
 def test_capture_whose_peer_dies_in_page_contents(tmp_path):
     conversation = remus(hvm(), ((5, 8), (3, 4)))
     conversation.forward.cut(conversation.find("PAGE_DATA", 2)["offset"] + 12_000)
@@ -192,11 +200,12 @@ def data(seq: int, count: int, flags: int = 0x10, ack: int = 7) -> bytes:
 
 
 WRAP = 1 << 32
+TOP = 1 << 32
+# frames; next sequence number, number that a segment must end before, last ACK; packets passed; and the same afterwards
 TABLE = {
-    # frames, [next sequence number, limit, last ACK], packets passed, what became of the state
-    "in order, inside the limit": ([data(100, 50), data(150, 50)], [100, 1100, -1], 2, [200, 1100, 7]),
+    "in order, far from the limit": ([data(100, 50), data(150, 50)], [100, 1100, -1], 2, [200, 1100, 7]),
     "ends at the limit: looked at": ([data(100, 50)], [100, 150, -1], 0, [100, 150, -1]),
-    "one byte less": ([data(100, 50)], [100, 151, -1], 1, [150, 151, 7]),
+    "ends one byte before the limit": ([data(100, 50)], [100, 151, -1], 1, [150, 151, 7]),
     "not in order": ([data(101, 50)], [100, 1100, -1], 0, [100, 1100, -1]),
     "again": ([data(100, 50), data(100, 50)], [100, 1100, -1], 1, [150, 1100, 7]),
     "pure ACK": ([data(100, 0, ack=55)], [100, 0, -1], 1, [100, 0, 55]),
@@ -207,12 +216,7 @@ TABLE = {
     "SYN": ([data(100, 0, 0x02)], [100, 1100, -1], 0, [100, 1100, -1]),
     "URG": ([data(100, 50, 0x30)], [100, 1100, -1], 0, [100, 1100, -1]),
     "ECN marks": ([data(100, 50, 0x50), data(150, 50, 0x90)], [100, 1100, -1], 2, [200, 1100, 7]),
-    "up to the sequence wrap": (
-        [data(WRAP - 50, 20), data(WRAP - 30, 30)],
-        [WRAP - 50, WRAP, -1],
-        1,
-        [WRAP - 30, WRAP, 7],
-    ),
+    "up to the sequence wrap": ([data(TOP - 50, 49), data(TOP - 1, 1)], [TOP - 50, TOP, -1], 1, [TOP - 1, TOP, 7]),
     "of no interest": ([data(5, 50), data(900, 3)], [0, IGNORE, -1], 2, [0, IGNORE, 7]),
     "of no interest, but a SYN": ([data(5, 0, 0x02)], [0, IGNORE, -1], 0, [0, IGNORE, -1]),
 }
