@@ -40,12 +40,17 @@ class CaptureContents:
         self._paths = list(paths)
         self._as_format = as_format
         self._places: dict[tuple[int, str], tuple[bytes, list[int | None], int]] = {}
+        self._spans: dict[int, tuple[int, int]] = {}
         self._marks: list[tuple[int, int]] = []
         self._cache: OrderedDict[tuple[int, str, int, int], bytes] = OrderedDict()
 
     def register(self, flow: int, direction: str, key: bytes, bases: list[int | None], index: int) -> None:
         """Learn the connection key of one direction; ``bases[index]`` is the sequence number of its offset 0."""
         self._places[flow, direction] = (key, bases, index)
+
+    def span(self, flow: int, first: int, last: int) -> None:
+        """Learn which frames a flow lies in: before and behind them its ports may belong to another connection."""
+        self._spans[flow] = (first, last)
 
     def mark(self, frame: int, position: int) -> None:
         """Learn that the record of frame `frame` begins at file position `position` (one uncompressed pcap file)."""
@@ -60,8 +65,8 @@ class CaptureContents:
         name = (flow, direction, offset, length)
         if name in self._cache:
             return self._cache[name]
-        if "-" in self._paths:
-            raise LostBytesError("standard input cannot be read again")
+        if not all(Path(path).is_file() for path in self._paths):
+            raise LostBytesError("a pipe cannot be read again")
         key, bases, index = self._places[flow, direction]
         base = bases[index]
         found = (
@@ -89,7 +94,7 @@ class CaptureContents:
         raise LostBytesError("the file ends before these bytes")
 
     def _from_packets(self, key: bytes, base: int, offset: int, length: int, frames: tuple[int, int]) -> bytes:
-        first, last = frames[0] - _BEFORE, frames[1] + _BEHIND
+        first, last = frames
         decoder = FrameDecoder()
         result = bytearray(length)
         missing = [(offset, offset + length)]

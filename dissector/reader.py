@@ -48,6 +48,7 @@ class Reader:
             raise CaptureError("", "no input")
         first = self._open(self._paths[0])
         if isinstance(first, StreamFile) and len(self._paths) > 1:
+            first.close()
             raise CaptureError(first.name, "a bare stream; bare streams are read one at a time")
         self.contents = CaptureContents(self._paths, as_format)
         """Where records read page contents again."""

@@ -268,9 +268,6 @@ def test_bare_stream(case, entry, forced, compressed, tmp_path):
     assert findings(found) == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="product bug: the flow says it begins with the forced entry, its first record says otherwise"
-)
 def test_stream_forced_to_another_entry(tmp_path):
     """Whether the user's word counts or the bytes do: entry and records must agree."""
     path = tmp_path / "image"
@@ -520,7 +517,6 @@ def test_contents_of_the_second_connection_on_the_same_ports(tmp_path):
     assert [one.page(3)[:1] for one in page_data(path)] == [b"\x11", b"\x22"]
 
 
-@pytest.mark.xfail(strict=True, reason="product bug: contents are looked up by ports and sequence numbers alone")
 def test_contents_where_sequence_numbers_of_both_connections_overlap(tmp_path):
     """Bytes of another connection are never handed out as this one's."""
     path = tmp_path / "reuse.pcap"
@@ -528,11 +524,6 @@ def test_contents_where_sequence_numbers_of_both_connections_overlap(tmp_path):
     assert [one.page(3)[:1] for one in page_data(path)] == [b"\x11", b"\x22"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ReopenedError,
-    reason="product bug: only '-' is known not to be readable again, not a pipe with a name",
-)
 def test_a_pipe_with_a_name_cannot_be_read_again(monkeypatch):
     """As from a shell's process substitution: opening it again would wait for ever, or find it empty."""
     end, writing = os.pipe()
@@ -551,7 +542,6 @@ def test_a_pipe_with_a_name_cannot_be_read_again(monkeypatch):
         record.page(3)
 
 
-@pytest.mark.xfail(strict=True, reason="product bug: the files opened so far stay open")
 def test_a_reader_that_cannot_be_made_leaves_no_file_open(tmp_path):
     path = tmp_path / "image"
     path.write_bytes(content("save-image"))

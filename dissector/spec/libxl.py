@@ -89,6 +89,7 @@ CHECKPOINT_STATE = Record(
     layer="libxl",
     name="CHECKPOINT_STATE",
     type_id=5,
+    repeats=True,
     meaning="COLO checkpoint control",
     section="3.3, 5.3",
     length=Length(exact=(4,)),

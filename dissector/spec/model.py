@@ -165,6 +165,8 @@ class Record:
     direction: Direction = "forward"
     guests: Literal["PV", "HVM", "any"] = "any"
     since: str = "4.6"
+    repeats: bool = False
+    """Several of these may follow each other directly."""
     signature: tuple[int, bytes] | None = None
     """Offset in the body and bytes that Xen's writers always put there: evidence when recognising record heads."""
 

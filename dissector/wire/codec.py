@@ -361,6 +361,8 @@ def _pfn_evidence(element: PfnList, raw: bytes, order: ByteOrder) -> int:
         if any(value & PFN_RESERVED_MASK or value >> PFN_TYPE_SHIFT not in legal for value in values):
             return -1
         values = tuple(value & PFN_MASK for value in values)
+    elif values and values[0] == 0:
+        values = values[1:]  # the stray word of a 4.18+ list, perhaps
     if any(a >= b for a, b in itertools.pairwise(values)) and record_is_sorted(element):
         return -1
     return min(len(values) - 1, 16) if len(values) > 1 else 0

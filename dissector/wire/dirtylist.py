@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from dissector.wire.codec import ByteOrder
 
 SIZES = (8, 16, 12)
+LOOKAHEAD = (4, 5, 8, 9, 16)
+"""How many bytes behind the list to wait for, one after the other: where stray bytes may end and the next record may
+begin (so that the frames of both are known), and where a decision is possible."""
+DECIDING = (8, 16)
 
 
 class HeaderSize(NamedTuple):
@@ -58,9 +62,16 @@ def header_size(body: bytes, ahead: bytes, order: ByteOrder, *, at_end: bool) ->
     return HeaderSize(RECORD_HEADER_SIZE, certain=False)
 
 
-def guess(body: bytes, order: ByteOrder) -> int:
-    """Judge by the list alone: pfn 0 is hardly ever dirty, and pfns of 2^32 and more do not exist."""
-    pfns = codec.entries(body[: len(body) & ~7], order)
+def guess(body: bytes, ahead: bytes, order: ByteOrder) -> int:
+    """Judge by the list alone: pfn 0 is hardly ever dirty, and pfns of 2^32 and more do not exist.
+
+    Args:
+        body: as for :func:`header_size`.
+        ahead: what came behind it before the loss.
+        order: byte order of the stream.
+    """
+    there = body + ahead if len(body) < RECORD_HEADER_SIZE else body
+    pfns = codec.entries(there[: len(there) & ~7], order)
     if pfns and pfns[0] == 0:
         return 16
     if pfns and not any(pfn & 0xFFFF_FFFF for pfn in pfns):

@@ -170,7 +170,7 @@ class Engine:
         """See whether something ended with this segment."""
         flow = connection.flow
         for index in (0, 1):
-            if connection.halves[index].at_end:
+            if flow.announced and connection.halves[index].at_end:
                 flow.followers[index].end()
         if flow.uninteresting:
             self._ignore(connection)
@@ -218,6 +218,7 @@ class Engine:
         other = reverse_key(key)
         flow.contents = self.contents
         flow.keys = (key, other)
+        flow.opened = self.frames
         self._connections[key] = (connection, 0)
         self._connections[other] = (connection, 1)
         self.fast[key] = connection.halves[0].fast
@@ -281,7 +282,7 @@ class BareStream:
         self._engine = engine
         self._flow = flow
         self._follower = flow.followers[0]
-        flow.assign(self._follower, "forward", entry)
+        flow.forced = entry
 
     @property
     def skip(self) -> int:

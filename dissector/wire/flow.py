@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
+from dissector.spec import findings
 from dissector.wire import events
 from dissector.wire.follower import Follower
 from dissector.wire.halfflow import ACK, IGNORE, LIMIT, NEXT_SEQ, Budget, HalfFlow
@@ -29,6 +30,9 @@ class Registry(Protocol):
     def register(self, flow: int, direction: str, key: bytes, bases: list[int | None], index: int) -> None:
         """Learn the connection key of one direction; ``bases[index]`` is the sequence number of its offset 0."""
 
+    def span(self, flow: int, first: int, last: int) -> None:
+        """Learn which frames a flow lies in."""
+
 
 class Flow:
     """The migration on one connection (or in one bare byte stream), or a candidate for one."""
@@ -51,6 +55,9 @@ class Flow:
         self.uninteresting = False
         """Known to be no migration."""
         self.ended = False
+        self.forced = ""
+        """What a bare stream is to be taken for if its first bytes do not tell."""
+        self._limits = limits
         self._endpoints = endpoints
         self._sink = sink
         self._next_number = next_number
@@ -59,6 +66,8 @@ class Flow:
         """Where the records of this flow can read their contents again."""
         self.keys: tuple[bytes, bytes] = (b"", b"")
         """Connection keys of the two followers' directions."""
+        self.opened = 0
+        """Number of the first frame of the connection."""
         self.bases: list[int | None] = [None, None]
         """Sequence number of stream offset 0 of either direction."""
 
@@ -81,6 +90,7 @@ class Flow:
         for one in self.followers:
             statistics.bytes[one.role or "forward"] = one.position
         if self.contents is not None:
+            self.contents.span(self.number, self.opened, 1 << 62)
             for index, one in enumerate(self.followers):
                 self.contents.register(self.number, one.role or "", self.keys[index], self.bases, index)
         self._emit(self._event("begin", follower))
@@ -102,8 +112,10 @@ class Flow:
         """The first bytes of a direction say that this is something else."""
         self.uninteresting = True
 
-    def nothing_found(self) -> None:
+    def nothing_found(self, frame: int, time: int | None) -> None:
         """A direction was searched long enough."""
+        rule = findings.LIMIT_SEARCH
+        self._sink(events.Finding(rule, rule.text.format(limit=self._limits.max_search), frame=frame, time=time))
         if all(follower.ignored or not follower.position for follower in self.followers):
             self.uninteresting = True
 
@@ -125,9 +137,14 @@ class Flow:
         if self.ended:
             return
         self.ended = True
+        # What one direction finds at its end may tell the other one what it is: those that know come first.
+        for follower in sorted(self.followers, key=lambda one: (one.role is None, -one.position)):
+            follower.conclude()
         for follower in self.followers:
             follower.end()
         if self.announced:
+            if self.contents is not None:
+                self.contents.span(self.number, self.opened, max(one.last_frame for one in self.followers))
             self._emit(self._event("end", None, reason))
             self._sink(self.statistics.summary(self.number, self.mode, self.entry, reason))
 

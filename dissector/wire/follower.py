@@ -34,6 +34,7 @@ class Follower:
         self.ignored = False
         """Nothing here is of interest."""
         self.ended = False
+        self.concluded = False
         self._alignment: int | None = None
         self._queue: deque[Unit | Resync | Finding] = deque()
         self._lost: list[tuple[int, int]] = []
@@ -124,18 +125,24 @@ class Follower:
         """Report a limit that was hit, once."""
         self._once(rule, offset, frame or self.last_frame, time, limit=limit)
 
+    def conclude(self) -> None:
+        """No more bytes will come: finish what is being framed, or take the best that the search has."""
+        if self.ignored or self.concluded:
+            return
+        self.concluded = True
+        if self.search is not None:
+            self._search_ends(self.search)
+        else:
+            self.framer.end()
+            self._collect()
+
     def end(self) -> None:
-        """No more bytes will come."""
+        """No more bytes will come: hand out everything."""
         if self.ended:
             return
-        if not self.ignored:
-            if self.search is not None:
-                self._search_ends(self.search)
-            else:
-                self.framer.end()
-                self._collect()
-            if self.role is not None:
-                self._release(None)
+        self.conclude()
+        if self.role is not None:
+            self._release(None)
         self.ended = True
         self._queue.clear()
 
@@ -161,7 +168,7 @@ class Follower:
         if framer.mode:
             self.flow.note_mode(framer.mode)
         for unit in framer.units:
-            if self._alignment is None and unit.definition.layer != "xl":
+            if self._alignment is None and unit.definition.layer != "xl" and self.role == "forward":
                 self._alignment = unit.offset % 8
             self._queue.append(unit)
         framer.units.clear()
@@ -180,6 +187,8 @@ class Follower:
             if name and self.role != "reverse":
                 self._legacy(name)
                 return
+            if self.flow.forced:
+                self.flow.assign(self, "forward", self.flow.forced)
             if self.flow.start != "mid-stream" and not self._lost and self.role is None:
                 self.flow.not_a_migration()
                 return
@@ -228,7 +237,7 @@ class Follower:
             return
         elif search.position - search.start > self.limits.max_search:
             self.ignored = True
-            self.flow.nothing_found()
+            self.flow.nothing_found(self.last_frame, self.last_time)
 
     def _adopt(self, search: Search, candidate: Candidate) -> None:
         """Go on with a chain of records that is proven."""

@@ -52,8 +52,11 @@ class Framer:
         "_body_kept",
         "_counted",
         "_held",
+        "_last_name",
+        "_marks",
         "_optional_data_len",
         "_streamv2",
+        "_wanted",
         "_weak",
         "_weak_row",
         "entered",
@@ -117,13 +120,16 @@ class Framer:
         """Header size of the dirty lists of this connection, 0 until known (stream.md 5.4)."""
         self.xl_order: ByteOrder = "little"
         self._held: Unit | None = None
+        self._marks: dict[int, tuple[int, int | None]] = {}
         self._optional_data_len: int | None = None
         self._streamv2 = True
         self._weak: set[str] = set()
         self._weak_row = 0
+        self._last_name = ""
         self._back_step: int | None = None
         self._counted = False
         self._body_kept = 0
+        self._wanted = 0
         self._begin()
 
     # -- input ---------------------------------------------------------------------------------------------------
@@ -195,6 +201,8 @@ class Framer:
             self._finding(findings.RECORD_CUT, unit.offset, what=name, missing=missing)
             self.unit = None
             self._emit(unit)
+        elif self.want and self.state in (State.AFTER_END, State.AFTER_STATUS, State.DONE):
+            self._finding(findings.TRAILING, self.start)
         elif self.want and self.state in RECORDS:
             self._finding(
                 findings.RECORD_CUT, self.start, what="a record header", missing=RECORD_HEADER_SIZE - len(self.want)
@@ -204,9 +212,7 @@ class Framer:
     def expect_xl_header(self) -> None:
         """The other direction told that this one begins with an xl header, whatever is lost of it."""
         self.entered = self.state = State.XL_HEADER
-        want = bytes(self.want)
-        self._begin()
-        self.want += want
+        self.need = MESSAGES[self.state].length.exact[0]
 
     # -- what comes next -----------------------------------------------------------------------------------------
 
@@ -246,6 +252,8 @@ class Framer:
             self._head(frame, time)
         elif self.state in CHOICES:
             self._choose(frame, time)
+        elif self.state is State.DONE and self.strict:
+            self.failed = True
         elif self.state is State.DONE:
             self._finding(findings.TRAILING, self.start)
             self._ignore_rest()
@@ -340,6 +348,9 @@ class Framer:
 
     def _message(self, frame: int, time: int | None) -> None:
         if not self._identified():
+            record = MESSAGES[self.state]
+            if record.layer == "xl" and record is not xl.SAVE_FILE_HEADER:
+                self._finding(findings.MESSAGE, self.start, what=record.name)
             self.failed = True
             return
         self._open_message()
@@ -371,7 +382,7 @@ class Framer:
         limit = libxc.REC_LENGTH_MAX if layer == "libxc" else _LIBXL_LENGTH_MAX
         if length > limit:
             return None
-        if record is None:
+        if record is None and self.state is not State.BACK_CHANNEL:
             record = BY_TYPE.get((layer, type_id))
             if record is not None:
                 if not record.length.allows(length):
@@ -413,8 +424,9 @@ class Framer:
         )
         plan = codec.list_plan(record)
         self._counted = plan is None
+        self._wanted = length if plan is None else 0
         self._body_kept = min(length, self.limits.max_body)
-        if record is libxc.CHECKPOINT_DIRTY_PFN_LIST and self.list_header > RECORD_HEADER_SIZE:
+        if self._is_back_list(record) and self.list_header > RECORD_HEADER_SIZE:
             self._body_kept = min(length + self.list_header - RECORD_HEADER_SIZE, self.limits.max_body)
             self.unit.size += self.list_header - RECORD_HEADER_SIZE
         self.need = self._body_kept if plan is None else min(length, plan[0])
@@ -433,7 +445,8 @@ class Framer:
             before, at, size = plan
             if len(self.want) == before:
                 count = int.from_bytes(self.want[at : at + size], self.order)
-                self.need = min(before + 8 * count, self._body_kept)
+                self._wanted = min(before + 8 * count, unit.body_length)
+                self.need = min(self._wanted, self._body_kept)
                 if self.need > before:
                     return
         unit.body = bytes(self.want)
@@ -462,12 +475,15 @@ class Framer:
             self._finding(
                 findings.RECORD_LENGTH, unit.offset, what=unit.name, length=unit.body_length, expected=str(expected)
             )
-        if len(unit.body) == self.limits.max_body:
+        if self._wanted > self.limits.max_body:
             self._finding(findings.LIMIT_BODY, unit.offset, what=unit.name, kept=len(unit.body))
 
     def _weigh(self, unit: Unit, gained: int) -> None:
         """Count the evidence of one more head; a kind of record that proves little counts once."""
         self.heads += 1
+        if unit.name == self._last_name and not unit.definition.repeats:
+            self.failed = True
+        self._last_name = unit.name
         self.kept += len(unit.body)
         self.starts.add(unit.offset)
         if gained > 1 or unit.name not in self._weak:
@@ -484,6 +500,16 @@ class Framer:
             if self._back_step is not None and BACK_CHANNEL_ORDER.get(self._back_step) != step:
                 self.failed = True
             self._back_step = step
+
+    def weigh_rest(self) -> None:
+        """The stream ends: count the evidence of the record it ends in."""
+        unit = self.unit
+        if unit is not None and self.want and unit.type_id is not None:
+            gained = codec.evidence(unit.definition, bytes(self.want), unit.order, unit.body_length)
+            if gained < 0:
+                self.failed = True
+            else:
+                self._weigh(unit, gained)
 
     def _keep_prefix(self, frame: int, time: int | None) -> None:
         """Bytes of the wanted part are lost: keep what came before them and pass over the rest of the unit."""
@@ -506,7 +532,7 @@ class Framer:
         self.unit = None
         unit.last_frame = frame
         unit.time_end = time
-        if unit.definition is libxc.CHECKPOINT_DIRTY_PFN_LIST:
+        if self._is_back_list(unit.definition):
             self._list_complete(unit)
             return
         self._emit(unit)
@@ -563,6 +589,9 @@ class Framer:
 
     # -- the dirty list, whose header has 8, 16 or 12 bytes (stream.md 4.6, 5.4) ---------------------------------
 
+    def _is_back_list(self, record: Record) -> bool:
+        return record is libxc.CHECKPOINT_DIRTY_PFN_LIST and self.state is State.BACK_CHANNEL
+
     def _list_complete(self, unit: Unit) -> None:
         """A dirty list is there up to where it ends if its header has 8 bytes, or up to its known end."""
         self._held = unit
@@ -572,15 +601,20 @@ class Framer:
             self._settle_list(self.list_header, unit.last_frame, unit.time_end)
             return
         self.start = self.position
-        self.need = RECORD_HEADER_SIZE
+        self._marks.clear()
+        self.need = dirtylist.LOOKAHEAD[0]
 
     def _decide_list(self, frame: int, time: int | None, *, at_end: bool = False) -> None:
         """Tell the header size from the bytes behind the list."""
         unit = self._held
         assert unit is not None
-        size = dirtylist.header_size(unit.body, bytes(self.want), unit.order, at_end=at_end)
+        seen = len(self.want)
+        self._marks[seen] = (frame, time)
+        size = None
+        if at_end or seen in dirtylist.DECIDING:
+            size = dirtylist.header_size(unit.body, bytes(self.want), unit.order, at_end=at_end)
         if size is None:
-            self.need = 2 * RECORD_HEADER_SIZE
+            self.need = next(count for count in dirtylist.LOOKAHEAD if count > seen)
             return
         if size.certain and not at_end:
             self.list_header = size.bytes
@@ -590,7 +624,7 @@ class Framer:
         """What follows a list is lost."""
         unit = self._held
         assert unit is not None
-        size = dirtylist.guess(unit.body, unit.order)
+        size = dirtylist.guess(unit.body, bytes(self.want), unit.order)
         if size > RECORD_HEADER_SIZE:
             unit.extra["header_size_inferred"] = True
         self._settle_list(size, frame, time)
@@ -607,8 +641,8 @@ class Framer:
                 body += self.want[:stray]
                 del self.want[:stray]
                 unit.size += stray
-                unit.last_frame, unit.time_end = frame, time
-                self.start_frame, self.start_time = frame, time
+                unit.last_frame, unit.time_end = self._marks.get(stray, (frame, time))
+                self.start_frame, self.start_time = self._marks.get(stray + 1, (frame, time))
             unit.header_size = size
             unit.extra["stray"] = body[:stray].hex()
             unit.body = body[stray:]

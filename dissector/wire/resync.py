@@ -18,7 +18,7 @@ import re
 import struct
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from dissector.spec import ALL_RECORDS, libxc, libxl, xl
 from dissector.spec.model import Field, Record
@@ -26,13 +26,17 @@ from dissector.wire.framer import Framer
 from dissector.wire.machine import RESYNC_STATE, REVERSE_STATES, Role, State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dissector.wire.codec import ByteOrder
     from dissector.wire.limits import Limits
 
 _WINDOW = 16
 """Bytes that a head is recognised by: record header and the first 8 bytes of body."""
-_ENOUGH = 8
+_ENOUGH = 6
 """Evidence that makes a chain believable; see :func:`dissector.wire.codec.evidence`."""
+_ENOUGH_ALONE = 8
+"""The same for a single record at the end of the stream."""
 _ENOUGH_REVERSE = 3
 _REVERSE_HEADS = 4
 """Heads that make a back channel believable in a direction that could as well be guest memory."""
@@ -40,15 +44,18 @@ _REVERSE_HEADS = 4
 _LONG_CHAIN = 1 << 14
 """Records in a chain after which it is taken or dropped, however few bytes they cover."""
 
-_TEXTS: tuple[tuple[bytes, int, State], ...] = (
-    (xl.XL_MAGIC[:20], 0, State.XL_HEADER),
-    (libxl.LIBXL_IDENT + b"\0\0\0\2", 0, State.LIBXL_HEADER),
-    (b"\xff" * 8 + b"XENF\0\0\0", 0, State.IMAGE_HEADER),
-    (b"xl migration receiver", 0, State.BANNER),
-    (b"domain received, ready", 0, State.READY),
-    (b"my copy unpause results", 0, State.REPORT),
+_TEXTS: tuple[tuple[bytes, State], ...] = (
+    (xl.XL_MAGIC[:20], State.XL_HEADER),
+    (libxl.LIBXL_IDENT + b"\0\0\0\2", State.LIBXL_HEADER),
+    (b"\xff" * 8 + b"XENF\0\0\0", State.IMAGE_HEADER),
+    (b"xl migration receiver", State.BANNER),
+    (b"domain received, ready", State.READY),
+    (b"my copy unpause results", State.REPORT),
 )
-"""Texts that say at once what begins here: bytes, distance of the beginning in front of them, state."""
+"""Texts that say at once what begins here."""
+
+Place: TypeAlias = tuple[int, State, Record | None]
+"""Where in the bytes at hand something may begin, in which state it is read, and the record it looks like."""
 
 _GO = b"domain is yours, you"
 _QEVM = b"QEVM\0\0\0\x03"
@@ -202,7 +209,7 @@ class Search:
         broken: list[Candidate] = []
         for candidate in self.candidates:
             candidate.framer.gap(count, frame, time)
-            if candidate.framer.failed and self._believable(candidate, heads=2):
+            if candidate.framer.failed and candidate.framer.heads > 1 and self._believable(candidate):
                 broken.append(candidate)
         self._bury()
         self.position += count
@@ -217,8 +224,11 @@ class Search:
     def end(self, frame: int, time: int | None) -> Candidate | None:
         """The stream ends: return the best candidate that is believable at all."""
         self._scan(self._tail, self.position - len(self._tail), frame, time, last=True)
-        believable = [one for one in self.candidates if self._believable(one, heads=1)]
-        return max(believable, key=lambda one: one.framer.weight, default=None)
+        for candidate in self.candidates:
+            candidate.framer.weigh_rest()
+        self._bury()
+        believable = [one for one in self.candidates if self._believable(one)]
+        return max(believable, key=lambda one: (one.framer.weight, -one.start), default=None)
 
     # -- candidates ----------------------------------------------------------------------------------------------
 
@@ -229,41 +239,51 @@ class Search:
             self.crowded = True
             self._drop_weakest()
 
-    def _believable(self, candidate: Candidate, heads: int) -> bool:
-        """Tell whether the evidence is enough for a chain of at least `heads` records.
+    def _believable(self, candidate: Candidate) -> bool:
+        """Tell whether the evidence is enough.
 
-        A direction known to be reverse has no page contents to mistake for records: one whole head is enough there.
+        A direction known to be reverse has no page contents to mistake for records: one whole head is enough there. A
+        back channel found where guest memory could be as well must be longer.
         """
         framer = candidate.framer
-        if self.role == "reverse":
+        if candidate.role == "reverse":
+            if self.role is None:
+                return framer.heads >= _REVERSE_HEADS and framer.weight >= _ENOUGH
             return framer.heads >= 1 and framer.weight >= _ENOUGH_REVERSE
-        return framer.heads >= heads and framer.weight >= _ENOUGH
+        return framer.weight >= (_ENOUGH if framer.heads > 1 else _ENOUGH_ALONE)
 
     def _proven(self) -> Candidate | None:
-        for candidate in self.candidates:
-            framer = candidate.framer
-            if not self._believable(candidate, heads=2):
-                continue
-            if candidate.role == "reverse":
-                if self.role is not None or framer.heads >= _REVERSE_HEADS:
-                    return candidate
-            elif (
-                framer.start - self.start >= libxc.LARGEST_PAGE_DATA
-                or framer.state is State.DONE
+        """Return the candidate that begins first of those that are proven."""
+        proven = (one for one in self.candidates if self._believable(one) and self._reaches_out(one))
+        return min(proven, key=lambda one: one.start, default=None)
+
+    def _reaches_out(self, candidate: Candidate) -> bool:
+        """Tell whether a chain can not lie in the contents of the record whose head was lost."""
+        framer = candidate.framer
+        return (
+            framer.heads > 1
+            and (
+                candidate.role == "reverse"
+                or framer.start - self.start >= libxc.LARGEST_PAGE_DATA
                 or len(framer.units) > _LONG_CHAIN
                 or _held(candidate) > self.limits.max_flow_buffer
-            ):
-                return candidate
-        return None
+            )
+        ) or (candidate.role == "reverse" and self.role is not None)
 
     def _scan(self, scan: bytes, begin: int, frame: int, time: int | None, *, last: bool) -> None:
-        """Start candidates at every place of `scan` (stream offset `begin`) that was not looked at yet."""
+        """Start candidates at the places of `scan` (stream offset `begin`) not looked at yet, from first to last."""
         limit = len(scan) - (0 if last else _WINDOW + 24) + (8 if last else 0)
         at = max(0, self._scanned - begin)
         if limit <= at:
             return
         self._scanned = begin + limit
-        self._scan_texts(scan, begin, at, limit, frame, time)
+        places = [*self._texts(scan, at, limit), *self._heads(scan, begin, at, limit, last=last)]
+        places.sort(key=lambda found: found[0])
+        for place, state, record in places:
+            self._try(state, record, scan, begin, place, frame, time)
+
+    def _heads(self, scan: bytes, begin: int, at: int, limit: int, *, last: bool) -> Iterator[Place]:
+        """Find what looks like a record head."""
         heads = _heads(self.role, self.order)
         shift = 0 if self.order == "little" else 3
         for match in _prefilter(self.role, self.order).finditer(scan, at, min(len(scan), limit + 3)):
@@ -274,7 +294,7 @@ class Search:
                 if record.length.exact == (0,) and _looks_like_numbers(record, scan, place):
                     continue
                 if pattern.match(scan, place) or (last and self._short(record, scan, place)):
-                    self._try(RESYNC_STATE[record.layer, record.name], record, scan, begin, place, frame, time)
+                    yield place, RESYNC_STATE[record.layer, record.name], record
 
     def _short(self, record: Record, scan: bytes, place: int) -> bool:
         """Compare a head of which fewer than 16 bytes are there."""
@@ -284,33 +304,34 @@ class Search:
         type_id, length = struct.unpack_from("<II" if self.order == "little" else ">II", rest)
         return bool(type_id == record.type_id and record.length.allows(length))
 
-    def _scan_texts(self, scan: bytes, begin: int, at: int, limit: int, frame: int, time: int | None) -> None:
-        for text, before, state in _TEXTS:
+    def _texts(self, scan: bytes, at: int, limit: int) -> Iterator[Place]:
+        """Find texts that say what begins, and END records by what follows them."""
+        for text, state in _TEXTS:
             role: Role = "reverse" if state in REVERSE_STATES else "forward"
             if self.role not in (None, role):
                 continue
-            place = scan.find(text, at + before)
-            while 0 <= place < limit + before:
-                self._try(state, None, scan, begin, place - before, frame, time)
+            place = scan.find(text, at)
+            while 0 <= place < limit:
+                yield place, state, None
                 place = scan.find(text, place + 1)
         if self.role != "reverse":
-            self._scan_ends(scan, begin, at, limit, frame, time)
+            yield from self._ends(scan, at, limit)
 
-    def _scan_ends(self, scan: bytes, begin: int, at: int, limit: int, frame: int, time: int | None) -> None:
+    def _ends(self, scan: bytes, at: int, limit: int) -> Iterator[Place]:
         go = scan.find(_GO, at)
         if 0 <= go < limit + 8:
             if self.guest_is_pv and go >= 16 and not any(scan[go - 16 : go]):
-                self._try(State.LIBXC, libxc.END, scan, begin, go - 16, frame, time)
+                yield go - 16, State.LIBXC, libxc.END
             elif go >= 8 and not any(scan[go - 8 : go]):
-                self._try(State.LIBXL, libxl.END, scan, begin, go - 8, frame, time)
+                yield go - 8, State.LIBXL, libxl.END
             elif self.role == "forward":
-                self._try(State.GO, None, scan, begin, go, frame, time)
+                yield go, State.GO, None
         pattern = head_pattern(libxl.EMULATOR_CONTEXT, self.order)
         qevm = scan.find(_QEVM, at)
         while 0 <= qevm < limit + 24:
             place = qevm - 24
             if place >= at and not any(scan[place : place + 8]) and pattern.match(scan, place + 8):
-                self._try(State.LIBXC, libxc.END, scan, begin, place, frame, time)
+                yield place, State.LIBXC, libxc.END
             qevm = scan.find(_QEVM, qevm + 1)
 
     def _aligned(self, offset: int) -> bool:

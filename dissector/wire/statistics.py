@@ -94,7 +94,7 @@ class Statistics:
         before = self._last_batch
         if before is None or before[0] < libxc.MAX_BATCH_SIZE or first <= before[1]:
             self.passes += 1
-        self._last_batch = (len(raw) // 8, last)
+        self._last_batch = (int.from_bytes(record.body[:4], record.order), last)
 
     def summary(self, flow: int, mode: Mode, entry: str, end: str | None) -> Summary:
         """Make the summary event."""

@@ -133,20 +133,7 @@ BUGS = {
     "silent": "a direction that ends before its role is known is dropped without a word",
     "old stream": "a chain in guest memory that a gap breaks, or that comes to its end, is believed at once",
 }
-SHOWN_BY = {
-    ("colo-header-12", "single"): "alignment",
-    ("colo-header-12", "few"): "alignment",
-    ("colo-header-16", "a third"): "empty list",
-    ("gro-ipv4-length-0", "burst"): "first proven",
-    ("mtu-576", "few"): "first proven",
-    ("one-byte-segments", "one percent"): "xl header",
-    ("pcap-be-ns", "one percent"): "first proven",
-    ("remus-hvm-xl", "few"): "partial",
-    ("segments-64k", "burst"): "first proven",
-    ("segments-64k", "few"): "first proven",
-    ("segments-64k", "a third"): "silent",
-    ("xl-target-fails", "burst"): "first proven",
-}
+SHOWN_BY: dict[tuple[str, str], str] = {}
 
 
 def bug(name):

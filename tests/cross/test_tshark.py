@@ -152,9 +152,6 @@ def test_frames_of_first_and_last_byte(name, seen):
     assert wrong_frames(name, seen(name), long_header=False) == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="product bug: the frame that settles the layout of such a list is named its last"
-)
 @pytest.mark.parametrize("name", ["colo-header-12", "colo-header-16", "hvm-colo-xl-420"])
 def test_frames_of_lists_with_a_longer_header(name, seen):
     assert wrong_frames(name, seen(name), long_header=True) == []

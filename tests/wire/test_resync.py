@@ -233,13 +233,11 @@ def test_it_is_believed_behind_that():
     assert search.position > libxc.LARGEST_PAGE_DATA
 
 
-@bug("first")
 def test_the_chain_that_begins_first_wins():
     """A single segment holds the end of the stream: the text of QEMU is found before the records in front of it."""
     assert place(FILLER, pages(100) + TSC + HVM_CONTEXT + HVM_PARAMS + END + EMULATOR + END + GO, chunk=1 << 20) == 8000
 
 
-@bug("vcpu")
 def test_vcpu_records_of_a_pv_guest_with_one_vcpu():
     """Six whole records in a row, as in pv-live-libxl, when the head of SHARED_INFO is lost."""
     head = struct.pack("<II", 0, 0)
@@ -252,7 +250,6 @@ def test_vcpu_records_of_a_pv_guest_with_one_vcpu():
     assert place(FILLER, *vcpu, END, END) == 8000
 
 
-@bug("cut")
 def test_a_cut_body_is_evidence_too():
     assert place(FILLER, TSC, HVM_CONTEXT[:100]) == 8000
 
