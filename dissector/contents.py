@@ -69,9 +69,12 @@ class CaptureContents:
             raise LostBytesError("a pipe cannot be read again")
         key, bases, index = self._places[flow, direction]
         base = bases[index]
-        found = (
-            self._from_stream(offset, length) if not key else self._from_packets(key, base or 0, offset, length, frames)
-        )
+        if key:
+            opened, closed = self._spans.get(flow, (0, 1 << 62))
+            within = (max(frames[0] - _BEFORE, opened), min(frames[1] + _BEHIND, closed))
+            found = self._from_packets(key, base or 0, offset, length, within)
+        else:
+            found = self._from_stream(offset, length)
         if length <= _CACHED:
             self._cache[name] = found
             while sum(map(len, self._cache.values())) > _CACHED:

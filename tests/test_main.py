@@ -10,5 +10,7 @@ import dissector
 
 
 def test_version():
-    result = subprocess.run([sys.executable, "-m", "dissector", "--version"], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "dissector", "--version"], capture_output=True, text=True, check=True
+    )
     assert result.stdout == f"xendissect {dissector.__version__}\n"

@@ -83,6 +83,7 @@ class Engine:
         if found is not None:
             connection, index = found
             connection.catch_up()
+            connection.flow.latest = number
             connection.flow.followers[index].passed(number, time)
 
     def finish(self) -> list[Event]:
@@ -149,6 +150,7 @@ class Engine:
                 found = self._open(segment.key)
                 connection, index = found
             self._syn(connection, index, isn, segment)
+        connection.flow.latest = number
         half = connection.halves[index]
         peer = connection.halves[1 - index]
         if segment.flags & ACK_FLAG:

@@ -68,6 +68,8 @@ class Flow:
         """Connection keys of the two followers' directions."""
         self.opened = 0
         """Number of the first frame of the connection."""
+        self.latest = 0
+        """Number of its latest frame."""
         self.bases: list[int | None] = [None, None]
         """Sequence number of stream offset 0 of either direction."""
 
@@ -144,7 +146,7 @@ class Flow:
             follower.end()
         if self.announced:
             if self.contents is not None:
-                self.contents.span(self.number, self.opened, max(one.last_frame for one in self.followers))
+                self.contents.span(self.number, self.opened, self.latest)
             self._emit(self._event("end", None, reason))
             self._sink(self.statistics.summary(self.number, self.mode, self.entry, reason))
 

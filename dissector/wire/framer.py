@@ -52,7 +52,7 @@ class Framer:
         "_body_kept",
         "_counted",
         "_held",
-        "_last_name",
+        "_last",
         "_marks",
         "_optional_data_len",
         "_streamv2",
@@ -125,7 +125,7 @@ class Framer:
         self._streamv2 = True
         self._weak: set[str] = set()
         self._weak_row = 0
-        self._last_name = ""
+        self._last: Record | None = None
         self._back_step: int | None = None
         self._counted = False
         self._body_kept = 0
@@ -481,9 +481,9 @@ class Framer:
     def _weigh(self, unit: Unit, gained: int) -> None:
         """Count the evidence of one more head; a kind of record that proves little counts once."""
         self.heads += 1
-        if unit.name == self._last_name and not unit.definition.repeats:
+        if unit.definition is self._last and not unit.definition.repeats:
             self.failed = True
-        self._last_name = unit.name
+        self._last = unit.definition
         self.kept += len(unit.body)
         self.starts.add(unit.offset)
         if gained > 1 or unit.name not in self._weak:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from captures.streams import LIBXC_TYPES, PAGE_TYPES
 from captures.truth import head_size, holes
@@ -32,13 +32,17 @@ Key = tuple[str, str, int, int]
 
 
 def modest(examples: int) -> settings:
-    """Hypothesis settings: the same examples on every run, unless XENDISSECT_EXPLORE multiplies them and picks anew."""
+    """Hypothesis settings: the same examples on every run, and a failure is shown as it was found.
+
+    XENDISSECT_EXPLORE=N tries N times as many, new ones on every run, and makes a failing one small (which takes minutes).
+    """
     explore = int(os.environ.get("XENDISSECT_EXPLORE", "0"))
     return settings(
         max_examples=examples * max(explore, 1),
         derandomize=not explore,
         deadline=None,
         database=None,
+        phases=(Phase.explicit, Phase.generate, *((Phase.shrink,) if explore else ())),
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     )
 

@@ -78,27 +78,6 @@ JUNK = {
     "states": b"\4\0\0\0\0\0\0\0\5\0\0\0\4\0\0\0" * 2000,
     "pfns": struct.pack("<4000Q", *(0xF << 60 | n for n in range(4000))),
 }
-BUGS = {
-    "same": "structures of 32 bytes that begin with 8 and 24 are believed to be X86_TSC_INFO, one after the other",
-    "list": "any ascending numbers are believed to be a dirty list in a direction whose role is not known",
-    "first": "of several proven chains the first one tried wins, not the one that begins first",
-    "vcpu": "the evidence of four whole vcpu records is 7, one short of enough",
-    "cut": "the evidence of a record whose body is cut by the end of the stream is not counted",
-}
-
-
-def bug(name):
-    return pytest.mark.xfail(strict=True, reason=BUGS[name])
-
-
-def junk():
-    for name in JUNK:
-        for lost in (0, 700):
-            for role in ("forward", None):
-                shown = "same" if name == "structures" else "list" if (name, lost, role) == ("pfns", 700, None) else ""
-                yield pytest.param(name, lost, role, marks=bug(shown) if shown else ())
-
-
 # -- what a head looks like -------------------------------------------------------------------------------------------
 
 BODIES = {
@@ -254,7 +233,9 @@ def test_a_cut_body_is_evidence_too():
     assert place(FILLER, TSC, HVM_CONTEXT[:100]) == 8000
 
 
-@pytest.mark.parametrize(("name", "lost", "role"), junk())
+@pytest.mark.parametrize("role", ["forward", None])
+@pytest.mark.parametrize("lost", [0, 700])
+@pytest.mark.parametrize("name", JUNK)
 def test_what_only_looks_like_records(name, lost, role):
     """Arrays of small numbers in guest memory."""
     data = JUNK[name]
