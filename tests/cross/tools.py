@@ -34,7 +34,7 @@ Key = tuple[str, str, int, int]
 def modest(examples: int) -> settings:
     """Hypothesis settings: the same examples on every run, and a failure is shown as it was found.
 
-    XENDISSECT_EXPLORE=N tries N times as many, new ones on every run, and makes a failing one small (which takes minutes).
+    XENDISSECT_EXPLORE=N tries N times as many, new ones on every run, and makes a failing one small (in minutes).
     """
     explore = int(os.environ.get("XENDISSECT_EXPLORE", "0"))
     return settings(
