@@ -183,7 +183,7 @@ class Follower:
         """The bytes at hand are no record head: find out what they are, or search for the next one."""
         framer = self.framer
         if framer.entered is None:
-            name = legacy.identify(seen + bytes(rest[:64]))
+            name = legacy.identify(seen + bytes(rest[:64])) if self.flow.start != "mid-stream" else ""
             if name and self.role != "reverse":
                 self._legacy(name)
                 return

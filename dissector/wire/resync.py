@@ -38,6 +38,8 @@ _ENOUGH = 6
 _ENOUGH_ALONE = 8
 """The same for a single record at the end of the stream."""
 _ENOUGH_REVERSE = 3
+_ENOUGH_TEXT = 60
+"""Evidence that only two whole texts of xl in a row have."""
 _REVERSE_HEADS = 4
 """Heads that make a back channel believable in a direction that could as well be guest memory."""
 
@@ -248,7 +250,7 @@ class Search:
         framer = candidate.framer
         if candidate.role == "reverse":
             if self.role is None:
-                return framer.heads >= _REVERSE_HEADS and framer.weight >= _ENOUGH
+                return framer.weight >= _ENOUGH_TEXT or (framer.heads >= _REVERSE_HEADS and framer.weight >= _ENOUGH)
             return framer.heads >= 1 and framer.weight >= _ENOUGH_REVERSE
         return framer.weight >= (_ENOUGH if framer.heads > 1 else _ENOUGH_ALONE)
 

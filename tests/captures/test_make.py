@@ -64,6 +64,8 @@ def test_runs_as_a_script():
 
 def test_builder_does_not_know_the_product():
     for path in HERE.glob("*.py"):
+        if path.name == "golden.py":  # which writes down what the product says
+            continue
         assert "dissector" not in path.read_text().replace("a dissector", ""), path.name
 
 

@@ -197,7 +197,7 @@ def test_an_error_in_the_stream_is_status_1_only_with_strict():
 
 
 def test_limits_reach_the_engine(stream):
-    done = run("read", "--max-body", "16", "--json", stream)
+    done = run("read", "--max-body", "8", "--json", stream)
     assert any(json.loads(line).get("id") == "limit.body" for line in done.stdout.splitlines())
 
 

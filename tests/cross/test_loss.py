@@ -180,6 +180,8 @@ def test_capture_that_starts_in_the_middle(name):
             mine = records[direction]
             verdict = tools.judge(true, spans(name, kept, direction), end, mine, begin)
             assert verdict.wrong == [], first
+            if not mine and name != "big-endian":  # whose byte order cannot be known without the headers
+                assert [tools.key(one) for one in verdict.vain if one["layer"] != "xl"] == [], first
             if mine:
                 since = [one for one in verdict.missed if one["offset"] >= mine[0].offset + begin]
                 assert since == [], first

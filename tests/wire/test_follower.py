@@ -298,3 +298,31 @@ def test_end_is_final():
     rig.lose(50)
     rig.first.end()
     assert len(rig.events) == count
+
+
+def test_the_middle_of_a_stream_is_no_legacy_stream():
+    """The capture starts with the last two pfns of a list: small numbers, as a legacy stream begins with."""
+    talk = plain(Guest(pages=200), passes=((1, 2, 3), (4, 5)))
+    data = bytes(talk.forward.data)
+    start = talk.find("PAGE_DATA")["offset"] + 16 + 8 * 198
+    rig = Rig(start="mid-stream")
+    rig.send(data[start:])
+    rig.first.end()
+    assert [line for line in rig.said() if "legacy" in line] == []
+    assert [line.rsplit(" ", 1)[0] for line in rig.said() if " lib" in line][-2:] == [
+        "forward libxl EMULATOR_CONTEXT",
+        "forward libxl END",
+    ]
+
+
+def test_only_the_end_of_a_migration_was_captured():
+    """READY, GO, REPORT and STATUS, nothing else: their texts leave no doubt."""
+    rig = Rig(start="mid-stream")
+    rig.send(REVERSE[54:])
+    rig.first.end()
+    rig.flow.finish("fin")
+    assert [line for line in rig.said() if line.startswith("reverse xl")] == [
+        "reverse xl READY 0+34",
+        "reverse xl REPORT 34+39",
+        "reverse xl REPORT_STATUS 73+1",
+    ]
