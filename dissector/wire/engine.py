@@ -146,7 +146,7 @@ class Engine:
         if segment.flags & SYN:
             isn = (segment.seq + 1) & _MASK
             if connection.isns[index] != isn and (connection.halves[index].started or connection.flow.ended):
-                self._close(connection, "new connection")
+                self._close(connection, connection.closing or "new connection")
                 found = self._open(segment.key)
                 connection, index = found
             self._syn(connection, index, isn, segment)

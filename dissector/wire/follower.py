@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Literal, cast
 
-from dissector.spec import findings
+from dissector.spec import findings, libxc
 from dissector.wire import legacy
 from dissector.wire.events import Finding, Gap, Record, Resync
 from dissector.wire.framer import Framer
@@ -36,6 +36,7 @@ class Follower:
         self.ended = False
         self.concluded = False
         self._alignment: int | None = None
+        self._pages_seen = False
         self._queue: deque[Unit | Resync | Finding] = deque()
         self._lost: list[tuple[int, int]] = []
         self._settled = 0
@@ -170,6 +171,8 @@ class Follower:
         for unit in framer.units:
             if self._alignment is None and unit.definition.layer != "xl" and self.role == "forward":
                 self._alignment = unit.offset % 8
+            if unit.definition is libxc.PAGE_DATA:
+                self._pages_seen = True
             self._queue.append(unit)
         framer.units.clear()
         for rule, offset, values in framer.findings:
@@ -225,7 +228,8 @@ class Follower:
     def _begin_search(self, start: int) -> Search:
         framer = self.framer
         self.search = Search(start, self.limits, role=self.role, order=framer.order, alignment=self._alignment)
-        self.search.guest_is_pv = self.flow.statistics.guest == "x86 PV"
+        self.search.pages_seen = self._pages_seen
+        self.search.guest = {"x86 PV": "PV", "x86 HVM": "HVM"}.get(self.flow.statistics.guest, "")
         return self.search
 
     def _searched(self, candidate: Candidate | None) -> None:

@@ -62,6 +62,7 @@ class Framer:
         "entered",
         "failed",
         "findings",
+        "guest",
         "heads",
         "kept",
         "limits",
@@ -110,6 +111,8 @@ class Framer:
         """What the tables say about the mode so far; empty when nothing."""
         self.entered: State | None = None
         """The state that the first bytes of the stream led to; None before that."""
+        self.guest = ""
+        """``PV`` or ``HVM``: a strict framer refuses records of the other kind."""
         self.heads = 0
         self.weight = 0
         self.starts: set[int] = set()
@@ -377,7 +380,9 @@ class Framer:
         table = RECORDS[self.state]
         record = table.get(type_id)
         if self.strict:
-            return record if record is not None and record.length.allows(length) else None
+            if record is None or not record.length.allows(length):
+                return None
+            return record if not self.guest or record.guests in ("any", self.guest) else None
         layer = LAYER[self.state]
         limit = libxc.REC_LENGTH_MAX if layer == "libxc" else _LIBXL_LENGTH_MAX
         if length > limit:

@@ -176,6 +176,19 @@ REVERSE_STATES = frozenset(
     }
 )
 
+ONCE_STATES = frozenset({State.XL_HEADER, State.LIBXL_HEADER, State.IMAGE_HEADER})
+ONCE: frozenset[Record] = frozenset(
+    {
+        libxl.LIBXC_CONTEXT,
+        libxc.X86_PV_INFO,
+        libxc.X86_PV_P2M_FRAMES,
+        libxc.STATIC_DATA_END,
+        libxc.X86_CPUID_POLICY,
+        libxc.X86_MSR_POLICY,
+    }
+)
+"""What comes once, before the first PAGE_DATA (stream.md 3.7, 4.7): behind that it can only lie in guest memory."""
+
 BACK_CHANNEL_ORDER: dict[int, int] = {2: 3, 3: 1, 1: -1, -1: 2}
 """R5 to R8 by control_id, -1 for a dirty list: READY, RESUMED, SUSPENDED, list, READY ... A strict framer insists."""
 

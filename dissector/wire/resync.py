@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from dissector.spec import ALL_RECORDS, libxc, libxl, xl
 from dissector.spec.model import Field, Record
 from dissector.wire.framer import Framer
-from dissector.wire.machine import RESYNC_STATE, REVERSE_STATES, Role, State
+from dissector.wire.machine import ONCE, ONCE_STATES, RESYNC_STATE, REVERSE_STATES, Role, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,7 +184,10 @@ class Search:
         """A place was not tried because too many candidates were alive."""
         self._tail = b""
         self._scanned = start
-        self.guest_is_pv = False
+        self.guest = ""
+        """``PV`` or ``HVM`` when the domain header told: the other kind's records can only lie in guest memory."""
+        self.pages_seen = False
+        """A PAGE_DATA of this direction was reported already."""
 
     def skip_to(self, position: int) -> None:
         """Go on at `position`; the bytes before it are lost."""
@@ -322,7 +325,7 @@ class Search:
     def _ends(self, scan: bytes, at: int, limit: int) -> Iterator[Place]:
         go = scan.find(_GO, at)
         if 0 <= go < limit + 8:
-            if self.guest_is_pv and go >= 16 and not any(scan[go - 16 : go]):
+            if self.guest == "PV" and go >= 16 and not any(scan[go - 16 : go]):
                 yield go - 16, State.LIBXC, libxc.END
             elif go >= 8 and not any(scan[go - 8 : go]):
                 yield go - 8, State.LIBXL, libxl.END
@@ -346,6 +349,8 @@ class Search:
         offset = begin + place
         if record is not None and not self._aligned(offset):
             return
+        if self.pages_seen and (state in ONCE_STATES or record in ONCE):
+            return
         role: Role = "reverse" if state in REVERSE_STATES else "forward"
         if record is libxl.CHECKPOINT_STATE:
             if any(scan[place + 8 : place + 12]):
@@ -361,6 +366,7 @@ class Search:
             self.crowded = True
             self._drop_weakest()
         framer = Framer(state, offset, self.limits, order=self.order, strict=True)
+        framer.guest = self.guest
         framer.data(memoryview(scan)[place:], frame, time)
         name = f"{record.layer} {record.name}" if record is not None else state.name
         if not framer.failed:

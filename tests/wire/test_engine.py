@@ -278,10 +278,7 @@ def test_port_reuse_without_an_end():
     assert net.records(0)["forward"] == [key for key in true()["forward"] if key[2] < 2000]
 
 
-RESET = pytest.mark.xfail(strict=True, reason="the flow was reset, but is said to end by the new connection")
-
-
-@pytest.mark.parametrize("end", ["fin", pytest.param("rst", marks=RESET)])
+@pytest.mark.parametrize("end", ["fin", "rst"])
 def test_port_reuse_after_an_end(end):
     net = Net()
     net.handshake()

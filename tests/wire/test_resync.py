@@ -187,7 +187,7 @@ def test_end_records_are_found_by_what_follows():
 
 def test_end_records_of_a_pv_guest():
     search = Search(0, LIMITS, role="forward", order="little", alignment=None)
-    search.guest_is_pv = True
+    search.guest = "PV"
     assert search.data(memoryview(FILLER), 1, None) is None
     found = search.data(memoryview(END + END + GO), 1, None) or search.end(1, None)
     assert found is not None
