@@ -39,7 +39,6 @@ class Follower:
         self._pages_seen = False
         self._queue: deque[Unit | Resync | Finding] = deque()
         self._lost: list[tuple[int, int]] = []
-        self._settled = 0
         self._told: set[str] = set()
         self.last_frame = 0
         self.last_time: int | None = None
@@ -118,7 +117,6 @@ class Follower:
 
     def settled(self, until: int) -> None:
         """Hand out everything that ends before offset `until`: no hole before it is open any more."""
-        self._settled = until
         if self._queue and self.role is not None:
             self._release(until)
 

@@ -33,7 +33,7 @@ _SEGMENT_COST = 256
 """Memory of a waiting segment beside its bytes: makes the limits hold for streams of tiny segments too."""
 _MASK = (1 << 32) - 1
 
-NEXT_SEQ, LIMIT, ACK, OWNER = range(4)
+NEXT_SEQ, LIMIT, ACK = range(3)
 """Places in the list that a half flow shares with the fast-forward kernel (:mod:`dissector.wire.forward`)."""
 
 IGNORE = 1 << 60
