@@ -2,13 +2,16 @@
 # make run    show a real migration, record by record
 # make test   everything: style, types, architecture, tests (installs what they need)
 # make bench  the speed table (minutes; makes captures of several GiB in bench/data)
+# make test-wireshark   the plugin in Wireshark 4.4 and 4.6, in Debian roots made for it (root only, 1 GB in ROOTS)
+# make bench-wireshark  what the plugin costs tshark (minutes; 8 GiB in bench/data)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CAPTURE ?= captures/hvm-colo-xl.pcap.gz
+ROOTS ?= /var/tmp/xendissect-roots
 
-.PHONY: run test lint check tools bench captures clean
+.PHONY: run test lua lint check tools bench captures clean test-wireshark bench-wireshark
 
 run: $(VENV)/.installed
 	$(BIN)/xendissect read $(CAPTURE)
@@ -29,6 +32,20 @@ tools:
 
 bench: $(VENV)/.dev
 	$(BIN)/python bench/read.py
+
+test-wireshark: $(VENV)/.dev tools
+	tests/wireshark/roots.sh $(ROOTS) trixie sid
+	XENDISSECT_TSHARKS=$(ROOTS)/trixie:$(ROOTS)/sid $(BIN)/python -m pytest -n auto \
+		tests/wireshark/test_roots.py tests/wireshark/test_tshark.py \
+		tests/cross/test_lua.py tests/cross/test_lua_fuzz.py tests/cross/test_luacheck.py
+
+bench-wireshark: $(VENV)/.dev
+	$(BIN)/python bench/wireshark.py
+
+lua: $(VENV)/.dev
+	$(BIN)/xendissect lua -o lua/xenmig.lua
+	$(BIN)/xendissect fields --markdown > docs/fields.md
+	cp dissector/templates/profile/* lua/profile/
 
 captures: $(VENV)/.dev
 	$(BIN)/python captures/make.py

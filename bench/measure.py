@@ -49,6 +49,8 @@ class Sample:
     """Largest resident set, KiB. A child never shows less than this process had when it was started."""
     output: str
     failed: str = ""
+    user: float = 0.0
+    """Seconds of user CPU time alone."""
 
 
 def run(command: Command) -> Sample:
@@ -71,12 +73,13 @@ def run(command: Command) -> Sample:
         late.cancel()
         child.returncode = os.waitstatus_to_exitcode(status)
     failed = f"killed after {command.timeout:.0f} s" if timed_out else f"status {child.returncode}"
-    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, output, failed if child.returncode else "")
+    cpu = usage.ru_utime + usage.ru_stime
+    return Sample(wall, cpu, usage.ru_maxrss, output, failed if child.returncode else "", usage.ru_utime)
 
 
 @dataclass(frozen=True)
 class Row:
-    """Medians of all runs of a command."""
+    """Medians of all runs of a command, and the least of some figures."""
 
     command: Command
     wall: float
@@ -86,6 +89,10 @@ class Row:
     packets: int
     output: str
     failed: str
+    user: float
+    user_least: float
+    """Of all runs, as is `wall_least`."""
+    wall_least: float
 
     @property
     def packets_per_second(self) -> float:
@@ -132,6 +139,9 @@ def _row(command: Command, runs: Sequence[Sample]) -> Row:
         packets,
         last.output,
         last.failed,
+        statistics.median(sample.user for sample in runs),
+        min(sample.user for sample in runs),
+        min(sample.wall for sample in runs),
     )
 
 

@@ -14,7 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 PAGE: Final = 4096
 BATCH: Final = 1024
@@ -23,7 +23,10 @@ POOL: Final = 8 << 20
 GUEST_PAGES: Final = 4 << 20
 """Size of the guest; longer streams begin again at pfn 0."""
 
-KINDS: Final = {"1024-page": (BATCH, True), "xtab-only": (BATCH, False), "small": (1, True)}
+LARGEST: Final = ((128 << 20) - 8) // (8 + PAGE)
+"""Pages in a record of the greatest length that the specification allows."""
+
+KINDS: Final = {"1024-page": (BATCH, True), "xtab-only": (BATCH, False), "small": (1, True), "128M": (LARGEST, True)}
 """Kind of PAGE_DATA records -> pfns in each, and whether their page contents follow."""
 
 LIBXL: Final = {"END": 0, "LIBXC_CONTEXT": 1, "EMULATOR_CONTEXT": 3, "CHECKPOINT_END": 4}
@@ -117,31 +120,39 @@ class Stream:
             pfn %= GUEST_PAGES
             kind = 0 if self._with_contents else XTAB
             entries = array("Q", range(kind + pfn, kind + pfn + count)).tobytes()
-            place = self._batches * 1001 * 64 % POOL
-            contents = self._pool[place : place + PAGE * count * self._with_contents]
+            contents = self._contents(count) if self._with_contents else []
             yield from self._libxc("PAGE_DATA", struct.pack("<II", count, 0) + entries, contents)
             pfn += count
+
+    def _contents(self, count: int) -> list[memoryview]:
+        """Contents of some pages."""
+        views = []
+        for left in range(count, 0, -BATCH):
+            place = self._batches * 1001 * 64 % POOL
+            views.append(self._pool[place : place + PAGE * min(left, BATCH)])
             self._batches += 1
+        return views
 
     def _libxl(self, type_: str, body: bytes = b"") -> Iterator[bytes | memoryview]:
         padding = bytes(-len(body) % 8)
         return self._record("libxl", type_, struct.pack("<II", LIBXL[type_], len(body)) + body + padding)
 
-    def _libxc(self, type_: str, body: bytes = b"", contents: memoryview | bytes = b"") -> Iterator[bytes | memoryview]:
-        length = len(body) + len(contents)
+    def _libxc(
+        self, type_: str, body: bytes = b"", contents: Sequence[memoryview] = ()
+    ) -> Iterator[bytes | memoryview]:
+        length = len(body) + sum(map(len, contents))
         return self._record("libxc", type_, struct.pack("<II", LIBXC[type_], length) + body, contents)
 
     def _record(
-        self, layer: str, type_: str, head: bytes, contents: memoryview | bytes = b""
+        self, layer: str, type_: str, head: bytes, contents: Sequence[memoryview] = ()
     ) -> Iterator[bytes | memoryview]:
-        size = len(head) + len(contents)
+        size = len(head) + sum(map(len, contents))
         if self._note is not None:
             self._note(Record(layer, type_, self.offset, size))
         self.records[f"{layer} {type_}"] += 1
         self.offset += size
         yield head
-        if contents:
-            yield contents
+        yield from contents
 
 
 def cut(pieces: Iterator[bytes | memoryview], size: int) -> Iterator[bytes | memoryview]:

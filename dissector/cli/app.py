@@ -9,7 +9,10 @@ import typer
 
 from dissector import __version__
 from dissector.cli import PROGRAM
+from dissector.cli.fields import fields
+from dissector.cli.lua import lua
 from dissector.cli.read import read
+from dissector.cli.wireshark import wireshark
 
 app = typer.Typer(
     name=PROGRAM,
@@ -19,6 +22,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command()(read)
+app.command()(lua)
+app.command()(fields)
+app.add_typer(wireshark, name="wireshark")
 
 
 def _version(wanted: bool) -> None:
@@ -44,6 +50,7 @@ def xendissect(
       xendissect read -v migration.pcap          every field and its meaning
       xendissect read --json migration.pcap.gz   one JSON object per event
       tcpdump -i xenbr0 -w - port 8002 | xendissect read -
+      xendissect wireshark install               the same in Wireshark and tshark
 
     'xendissect read --help' lists the options and filters.
     """  # noqa: D301  click wants a real backspace there

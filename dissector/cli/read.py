@@ -7,21 +7,15 @@ import io
 import os
 import sys
 from pathlib import Path  # noqa: TC003  typer looks at the annotations when it runs
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dissector.cli import PROGRAM
 from dissector.cli.choices import ColourChoice, DirectionChoice, FormatChoice, LayerChoice, TimeChoice
+from dissector.cli.fail import fail
 
 if TYPE_CHECKING:
     from dissector.sinks import Output, Sink
-
-
-def fail(message: str) -> NoReturn:
-    """End with one line on standard error, status 2."""
-    sys.stderr.write(f"{PROGRAM}: {message}\n")
-    raise typer.Exit(2)
 
 
 def complete_type(incomplete: str) -> list[str]:

@@ -9,8 +9,9 @@ import pytest
 
 from bench.generate import Options, chance, generate
 from bench.generate import size as parse_size
-from bench.stream import KINDS, Stream, cut
+from bench.stream import KINDS, LARGEST, PAGE, Stream, cut
 from dissector.reader import read_events
+from dissector.spec.libxc import REC_LENGTH_MAX
 from dissector.wire.events import Finding, Gap, Record, Resync, Summary, Total
 
 MIB = 1 << 20
@@ -36,6 +37,7 @@ def records(events):
         {"segment": 65160},
         {"records": "small", "size": MIB},
         {"records": "xtab-only", "size": MIB},
+        {"records": "128M"},
         {"remus": 3},
         {"reorder": 0.02},
         {"reorder": 0.02, "records": "small", "size": MIB},
@@ -89,6 +91,15 @@ def test_the_stream_has_the_size_asked_for(kind, checkpoints):
     stream = Stream(3 * MIB, kind, checkpoints)
     assert sum(map(len, stream.pieces())) == stream.offset
     assert 3 * MIB - 5000 < stream.offset <= 3 * MIB
+
+
+def test_the_largest_record_is_as_large_as_can_be():
+    stream = Stream((128 << 20) + (64 << 10), "128M", note=lambda record: sizes.append(record.size))
+    sizes: list[int] = []
+    for _ in stream.pieces():
+        pass
+    assert max(sizes) == 8 + 8 + LARGEST * (8 + PAGE)
+    assert REC_LENGTH_MAX - 8 - PAGE < max(sizes) - 8 <= REC_LENGTH_MAX
 
 
 def test_cutting_loses_nothing():

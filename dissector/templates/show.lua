@@ -1,0 +1,479 @@
+-- SPDX-License-Identifier: GPL-2.0-or-later
+-- What a frame shows: tree items, expert infos and the Info column. All of it is a function of the frame's place in the
+-- stream and of what was found there; nothing here changes what was found.
+
+local show = {}
+
+do
+  local ARROWS = { forward = "→", reverse = "←" }
+  local MOST_RUNS = 64
+  local protocol = fields.protocol
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- Where bytes are: in the frame, or put together from several frames
+
+  -- The bytes of this frame's payload: `tvb` holds them from `at` on, their stream offset is `position`.
+  local function frame_bytes(place)
+    return { tvb = place.tvb, shift = place.at - place.position, low = place.position, high = place.stop }
+  end
+
+  local function header_text(unit)
+    local function u32(value)
+      local bytes = {}
+      for index = 1, 4 do
+        bytes[index] = string.char(value % 256)
+        value = math.floor(value / 256)
+      end
+      local text_bytes = table.concat(bytes)
+      return unit.order == "big" and text_bytes:reverse() or text_bytes
+    end
+    if unit.type_id == nil then
+      return ""
+    end
+    return u32(unit.type_id) .. u32(unit.body_length) .. ("\0"):rep(unit.header_size - 8)
+  end
+
+  -- The kept bytes of a unit that did not come in one piece, as a data tab of their own.
+  local function put_together(unit)
+    local bytes = header_text(unit) .. unit.body
+    if bytes == "" then
+      return nil
+    end
+    local tvb = ByteArray.new(bytes, true):tvb(unit.name .. " put together")
+    return { tvb = tvb, shift = -unit.offset, low = unit.offset, high = unit.offset + #bytes, tab = true }
+  end
+
+  local function bytes_of(unit, place)
+    local here = frame_bytes(place)
+    local kept = unit.header_size + #unit.body
+    if here.low <= unit.offset and unit.offset + math.min(kept, unit.size) <= here.high then
+      return here
+    end
+    return put_together(unit) or here
+  end
+
+  -- The part of stream bytes `offset` .. `offset + size` that is at hand, as a range of a tvb.
+  local function range_of(bytes, offset, size)
+    local first = math.max(offset, bytes.low)
+    local last = math.min(offset + size, bytes.high)
+    if first > bytes.high or last <= first then
+      return bytes.tvb:range(math.max(math.min(bytes.low + bytes.shift, bytes.tvb:len()), 0), 0)
+    end
+    return bytes.tvb:range(first + bytes.shift, last - first)
+  end
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- Items
+
+  local function uint64(value)
+    return UInt64.new(value % 4294967296, math.floor(value / 4294967296))
+  end
+
+  local function exact64(raw, order)
+    local first, second = codec.uint(raw, 1, 4, order), codec.uint(raw, 5, 4, order)
+    if order == "little" then
+      first, second = second, first
+    end
+    return UInt64.new(second, first)
+  end
+
+  -- Add a field by its full name. Lua numbers may be floats; Wireshark wants whole ones.
+  local function put(node, name, range, value)
+    local kind = fields.kind[name]
+    if kind == "UINT64" and type(value) == "number" then
+      value = uint64(value)
+    elseif type(value) == "number" then
+      value = math.floor(value)
+    elseif kind == "STRING" then
+      value = text.utf8(value)
+    end
+    if value == nil then
+      return node:add(fields.by_name[name], range)
+    end
+    return node:add(fields.by_name[name], range, value)
+  end
+
+  -- A field that is not in the bytes but follows from them.
+  local function derive(node, name, range, value)
+    if value ~= nil then
+      put(node, name, range, value):set_generated()
+    end
+  end
+
+  local element_items = {}
+
+  local function add_elements(node, unit, nodes, prefix, bytes, body_at)
+    for _, one in ipairs(nodes) do
+      element_items[one.element.kind](node, unit, one, prefix .. "." .. one.element.name, bytes, body_at, prefix)
+    end
+  end
+
+  function element_items.field(node, unit, one, name, bytes, body_at)
+    local element = one.element
+    local range = range_of(bytes, body_at + one.offset, one.size)
+    local value = element.size == 8 and exact64(one.raw, element.order or unit.order) or one.value
+    local item = put(node, name, range, value)
+    if element.names and element.names.kind == "flags" then
+      item:append_text(" (" .. values.name_of(element.names, one.value) .. ")")
+      for bit, word in pairs(element.names.values) do
+        put(item, name .. "." .. word:lower(), range, math.floor(one.value / 2 ^ bit) % 2 == 1)
+      end
+    elseif element.const_value and one.value ~= element.const_value then
+      item:append_text(" [" .. text.number(element.const_value) .. " expected]")
+    end
+  end
+
+  function element_items.bytes(node, unit, one, name, bytes, body_at)
+    local size = one.size
+    if one.element.text then
+      local range = range_of(bytes, body_at + one.offset, size)
+      put(node, name, range, (one.value:gsub("\0+$", "")))
+      return
+    end
+    if unit.full_length and one.element.length == nil then
+      size = size + unit.full_length - #unit.body
+    end
+    if size > 0 then
+      local range = range_of(bytes, body_at + one.offset, size)
+      if range:len() > 0 then
+        put(node, name, range)
+      end
+      derive(node, name .. "_length", range, size)
+    end
+  end
+
+  local function array_label(item)
+    local said = {}
+    for _, one in ipairs(item) do
+      local element = one.element
+      if element.kind == "field" and not element.reserved then
+        local word = element.names and element.names.kind == "enum" and element.names.values[one.value]
+        local number = element.hexadecimal and text.hex(one.value) or text.number(one.value)
+        said[#said + 1] = word or (element.name .. " " .. number)
+      end
+    end
+    return table.concat(said, ", ")
+  end
+
+  function element_items.array(node, unit, one, name, bytes, body_at)
+    derive(node, name .. "_count", range_of(bytes, body_at + one.offset, one.size), #one.value)
+    for index, item in ipairs(one.value) do
+      local first, last = item[1], item[#item]
+      local size = last.offset + last.size - first.offset
+      local child = put(node, name, range_of(bytes, body_at + first.offset, size))
+      child:set_text(one.element.name .. " " .. index .. ": " .. array_label(item))
+      add_elements(child, unit, item, name, bytes, body_at)
+    end
+  end
+
+  function element_items.pairs(node, _, one, name, bytes, body_at)
+    local place = body_at + one.offset
+    for _, pair in ipairs(one.value) do
+      local size = #pair[1] + #pair[2] + 2
+      local child = put(node, name, range_of(bytes, place, size), pair[1] .. "=" .. pair[2])
+      put(child, name .. ".key", range_of(bytes, place, #pair[1]), pair[1])
+      put(child, name .. ".value", range_of(bytes, place + #pair[1] + 1, #pair[2]), pair[2])
+      place = place + size
+    end
+  end
+
+  local function type_word(nibble)
+    return CONST.PAGE_TYPE[nibble] or text.hex(nibble)
+  end
+
+  -- A list: what JSON tells of it, its runs, and its entries one by one up to the preference.
+  function element_items.pfns(node, unit, one, name, bytes, body_at, prefix)
+    local element, raw = one.element, one.value
+    local range = range_of(bytes, body_at + one.offset, one.size)
+    local facts = {}
+    if element.count then
+      facts[element.count] = math.floor(one.size / 8)
+      for _, other in ipairs(values.nodes(unit)) do
+        if other.element.name == element.count then
+          facts[element.count] = other.value
+        end
+      end
+    end
+    local count, whole = values.list_size(unit, one, facts)
+    if not element.count then
+      derive(node, prefix .. ".count", range, count)
+    end
+    if #raw == 0 then
+      return
+    end
+    local pfns, types = codec.entries(raw, unit.order)
+    if not element.typed then -- all 64 bits are the number
+      for index = 1, #pfns do
+        pfns[index] = codec.uint(raw, 8 * index - 7, 8, unit.order)
+      end
+    end
+    derive(node, prefix .. ".first_pfn", range, pfns[1])
+    if whole then
+      derive(node, prefix .. ".last_pfn", range, pfns[#pfns])
+      if element.typed then
+        derive(node, prefix .. ".data_pages", range, codec.data_pages(raw, unit.order))
+        local counts = values.type_counts(raw, unit.order)
+        local types_item = put(node, prefix .. ".types", range, values.types_text(counts))
+        types_item:set_generated()
+        for word, number in pairs(counts) do
+          local type_name = prefix .. ".types." .. word:lower()
+          if fields.by_name[type_name] then
+            derive(types_item, type_name, range, number)
+          end
+        end
+      end
+    end
+    local runs = put(node, prefix .. ".runs", range, text.runs(pfns, MOST_RUNS))
+    local cap = protocol.prefs.pfn_cap
+    for index = 1, math.min(#pfns, cap) do
+      local entry = range_of(bytes, body_at + one.offset + 8 * (index - 1), 8)
+      local item = put(runs, name, entry, pfns[index])
+      if element.typed then
+        item:append_text(" " .. type_word(types[index]))
+      end
+    end
+    if #pfns > cap then
+      runs:append_text(" (only the first " .. text.number(cap) .. " are listed below)")
+    end
+  end
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- A record
+
+  local function lost_text(unit, missing)
+    local total = 0
+    for _, part in ipairs(missing) do
+      total = total + part.length
+    end
+    return total, text.counted(total, "byte") .. " of this " .. unit.name .. " missing"
+  end
+
+  local function add_common(node, range, side, unit, place)
+    derive(node, "xenmig.direction", range, streams.role(side))
+    derive(node, "xenmig.layer", range, unit.record.layer)
+    derive(node, "xenmig.type", range, unit.name)
+    derive(node, "xenmig.offset", range, unit.offset)
+    derive(node, "xenmig.size", range, unit.size)
+    derive(node, "xenmig.record", range, unit.number)
+    derive(node, "xenmig.first_frame", range, unit.first_frame)
+    if unit.last_frame and unit.last_frame > 0 then
+      derive(node, "xenmig.last_frame", range, unit.last_frame)
+    end
+    local missing = streams.missing(side, unit)
+    local total, said = lost_text(unit, missing)
+    if place.visited or total > 0 or unit.last_frame then
+      derive(node, "xenmig.complete", range, total == 0)
+    end
+    if total > 0 then
+      derive(node, "xenmig.lost", range, total)
+      node:add_proto_expert_info(fields.experts.cut, said)
+    end
+  end
+
+  local function add_header(node, bytes, unit)
+    if unit.type_id then
+      put(node, "xenmig.type_id", range_of(bytes, unit.offset, 4), unit.type_id)
+      put(node, "xenmig.body_length", range_of(bytes, unit.offset + 4, 4), unit.body_length)
+    end
+  end
+
+  local function add_dirty_list(node, prefix, bytes, unit)
+    if not unit.extra or not unit.extra.header_size then
+      return
+    end
+    local range = range_of(bytes, unit.offset, unit.extra.header_size)
+    derive(node, prefix .. ".header_size", range, unit.extra.header_size)
+    if unit.header_size > 8 then
+      put(node, prefix .. ".stray", range_of(bytes, unit.offset + 8, unit.header_size - 8))
+    end
+    if unit.extra.header_size_inferred then
+      derive(node, prefix .. ".header_size_inferred", range, true)
+    end
+  end
+
+  local function add_unit(root, side, unit, place)
+    local bytes = bytes_of(unit, place)
+    local prefix = "xenmig." .. unit.record.layer .. "." .. unit.name:lower()
+    local range = range_of(bytes, unit.offset, unit.size)
+    local node = put(root, prefix, range)
+    local facts = text.facts(unit, values.of(unit))
+    local label = unit.name .. " #" .. text.number(unit.number or 0)
+    node:set_text(label .. (facts ~= "" and ": " or "") .. text.utf8(facts))
+    add_common(node, range, side, unit, place)
+    add_header(node, bytes, unit)
+    add_dirty_list(node, prefix, bytes, unit)
+    local nodes = values.nodes(unit)
+    add_elements(node, unit, nodes, prefix, bytes, unit.offset + unit.header_size)
+  end
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- Contents of a record that began in an earlier frame
+
+  local function contents_text(unit, place)
+    local first, last = values.pfns_between(unit, place.position, place.stop)
+    local said = unit.name .. " #" .. text.number(unit.number or 0)
+    if first then
+      return said .. " contents, pfn " .. text.span(first, last), first, last
+    elseif place.position <= unit.offset then
+      return said .. " begins"
+    end
+    return said .. " continued"
+  end
+
+  local function add_contents(root, unit, place)
+    local said, first, last = contents_text(unit, place)
+    local range = range_of(frame_bytes(place), unit.offset, unit.size)
+    local node = put(root, "xenmig.contents", range)
+    node:set_text(said)
+    derive(node, "xenmig.contents.record", range, unit.number)
+    derive(node, "xenmig.contents.frame", range, unit.frame or unit.first_frame)
+    derive(node, "xenmig.contents.first_pfn", range, first)
+    derive(node, "xenmig.contents.last_pfn", range, last)
+  end
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- Notes: gaps, resynchronisation, findings
+
+  local add_note = {}
+
+  function add_note.gap(root, note, range)
+    local said = text.counted(note.length, "byte") .. " from stream offset " .. text.number(note.offset)
+    local item = put(root, "xenmig.gap.length", range, note.length)
+    item:set_generated()
+    derive(item, "xenmig.gap.offset", range, note.offset)
+    derive(item, "xenmig.gap.reason", range, note.reason)
+    item:add_proto_expert_info(fields.experts.gap, said .. " never came")
+    return "[" .. text.counted(note.length, "byte") .. " lost]"
+  end
+
+  function add_note.resync(root, note, range)
+    local item = put(root, "xenmig.resync.skipped", range, note.skipped)
+    item:set_generated()
+    derive(item, "xenmig.resync.offset", range, note.offset)
+    local found = note.found ~= "" and note.found or nil
+    derive(item, "xenmig.resync.found", range, found)
+    local said = text.counted(note.skipped, "byte") .. " skipped " .. (found and "to reach " .. found or "to the end")
+    item:add_proto_expert_info(fields.experts.resync, said)
+    return "[resync]"
+  end
+
+  function add_note.finding(root, note, range)
+    local item = put(root, "xenmig.finding", range, note.id)
+    item:set_generated()
+    derive(item, "xenmig.finding.severity", range, note.severity or RULES[note.id].severity)
+    item:add_proto_expert_info(fields.experts[note.id], note.text)
+    return "[" .. note.text .. "]"
+  end
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- A frame
+
+  -- What of a side belongs into a frame: units, notes, and the unit whose contents its bytes are.
+  local function gather(side, place)
+    local units, notes = {}, {}
+    local frame = place.frame
+    if place.visited then
+      for _, unit in ipairs(side.home[frame] or {}) do
+        units[#units + 1] = unit
+      end
+    else
+      for _, unit in ipairs(place.new_units or {}) do
+        units[#units + 1] = unit
+      end
+    end
+    for _, note in ipairs(side.notes[frame] or {}) do
+      notes[#notes + 1] = note
+    end
+    local preview = place.visited and side.preview
+    if preview then
+      for _, unit in ipairs(preview.home[frame] or {}) do
+        units[#units + 1] = unit
+      end
+      for _, note in ipairs(preview.notes[frame] or {}) do
+        notes[#notes + 1] = note
+      end
+    end
+    return units, notes
+  end
+
+  local function shown_here(units, unit)
+    for _, one in ipairs(units) do
+      if one == unit then
+        return true
+      end
+    end
+    return false
+  end
+
+  local function add_summary(root, side, range)
+    local stream = side.stream
+    local flow = stream.flow.announced and stream.flow or stream.end_flow or stream.flow
+    derive(root, "xenmig.flow", range, stream.index)
+    derive(root, "xenmig.mode", range, flow.mode)
+    derive(root, "xenmig.entry", range, flow.entry)
+  end
+
+  local MOST_IN_INFO = 6
+
+  local function info_text(side, place, units, contents, said)
+    local pieces = {}
+    if contents then
+      pieces[1] = (contents_text(contents, place))
+    end
+    for index, unit in ipairs(units) do
+      if index > MOST_IN_INFO then
+        pieces[#pieces + 1] = "and " .. text.counted(#units - MOST_IN_INFO, "more record")
+        break
+      end
+      local facts = text.facts(unit, values.of(unit))
+      pieces[#pieces + 1] = unit.name .. (facts ~= "" and " " .. text.utf8(facts) or "")
+    end
+    for _, one in ipairs(said) do
+      pieces[#pieces + 1] = one
+    end
+    if #pieces == 0 then
+      pieces[1] = "stream bytes from " .. text.number(place.position)
+    end
+    return ARROWS[streams.role(side) or "forward"] .. " " .. table.concat(pieces, " | ")
+  end
+
+  -- Show a side in a frame. `place`: tvb, at (where the payload begins in it), position and stop (stream offsets of the
+  -- payload), frame, visited, new_units, late. `other` units and notes of the opposite side are shown where they were
+  -- decided, without bytes.
+  function show.frame(side, place, pinfo, tree)
+    if not streams.role(side) then
+      return
+    end
+    pinfo.cols.protocol = "XENMIG"
+    local units, notes = gather(side, place)
+    local contents = streams.unit_at(side, place.position)
+    if contents and shown_here(units, contents) then
+      contents = nil
+    end
+    local said = {}
+    if tree and (tree.visible or tree:referenced(show.dissector)) then
+      local range = range_of(frame_bytes(place), place.position, place.stop - place.position)
+      local root = tree:add(protocol, range)
+      root:append_text(", " .. streams.role(side) .. ", stream offset " .. text.number(place.position))
+      add_summary(root, side, range)
+      if contents then
+        add_contents(root, contents, place)
+      end
+      for _, unit in ipairs(units) do
+        add_unit(root, side, unit, place)
+      end
+      for index, note in ipairs(notes) do
+        said[index] = add_note[note.kind](root, note, range)
+      end
+      if place.late then
+        root:add_proto_expert_info(fields.experts.late, "Late: Wireshark's TCP does not pass this segment on")
+      end
+    end
+    local info = info_text(side, place, units, contents, said)
+    if place.late then
+      pinfo.cols.info:append(" | " .. info)
+    else
+      pinfo.cols.info:set(info)
+    end
+  end
+end

@@ -1,0 +1,463 @@
+-- SPDX-License-Identifier: GPL-2.0-or-later
+-- Segments of Wireshark's TCP dissector -> the half flows of the right connection, and what was found in which frame.
+--
+-- The first visit of a frame feeds the engine; everything shown later is looked up. Positions are stream offsets of the
+-- direction ("side") a frame belongs to. No number is kept per frame: where a frame lies is computed from its sequence
+-- number and the few remembered places before it.
+
+local streams = {
+  by_number = {}, -- tcp.stream -> stream
+  list = {}, -- streams that are migrations, in the order they were found
+  fast = {}, -- source port -> the side whose page contents are being passed without looking at them
+  open = 0, -- sides with a hole that may still be filled
+  searched = 0, -- connections captured from their middle in which no record was found yet
+}
+
+do
+  local SEQUENCES = 4294967296
+  -- Sequence numbers tell a stream offset only among offsets less than half their range apart.
+  local PLACE_DISTANCE = 1073741824
+  -- Opaque state (of a device model, say) longer than this is not kept once it was framed.
+  local KEPT_OF_BLOB = 65536
+
+  local seq_field = Field.new("tcp.seq")
+  local stream_field = Field.new("tcp.stream")
+  local completeness_field = Field.new("tcp.completeness")
+  local budget = { used = 0 }
+
+  -- The innermost value of a field of this frame, or nil: a tunnel has several.
+  local function last_of(field)
+    local all = { field() }
+    return all[#all]
+  end
+
+  function streams.reset()
+    streams.by_number, streams.list = {}, {}
+    for port in pairs(streams.fast) do
+      streams.fast[port] = nil
+    end
+    streams.open, streams.searched = 0, 0
+    budget.used = 0
+  end
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- What Wireshark's fields tell about a segment
+
+  -- The 20 fixed bytes of the TCP header.
+  local function tcp_header(info)
+    local source = info.source
+    local at = info.offset - 4
+    if not source or at < 0 or source:len() < at + 20 then
+      return nil
+    end
+    return source:raw(at, 20), source, at
+  end
+
+  -- A segment: stream number, seq (as Wireshark counts it), relative (seq counts from the SYN), raw and raw_ack (as
+  -- the header says), header, source and at (where the TCP header is).
+  function streams.segment_of(pinfo)
+    local info, number = last_of(seq_field), last_of(stream_field)
+    if not info or not number then
+      return nil
+    end
+    local header, source, at = tcp_header(info)
+    if not header then
+      return nil
+    end
+    local raw = codec.uint(header, 5, 4, "big")
+    local has_ack = math.floor(header:byte(14) / 16) % 2 == 1
+    local completeness = last_of(completeness_field)
+    return {
+      number = number.value,
+      seq = info.value,
+      raw = raw,
+      raw_ack = has_ack and codec.uint(header, 9, 4, "big") or nil,
+      relative = info.value ~= raw,
+      completeness = completeness and completeness.value or 0,
+      header = header,
+      source = source,
+      at = at,
+      frame = pinfo.number,
+    }
+  end
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- Streams and sides
+
+  local function endpoint(address, port)
+    return tostring(address) .. " " .. port
+  end
+
+  local function new_side(stream, index)
+    local one = stream.flow.followers[index]
+    return {
+      stream = stream,
+      index = index,
+      follower = one,
+      half = halfflow.new(one, budget),
+      base = nil, -- what to add to `seq` of the half flow to get the raw sequence number
+      units_seen = 0, -- of follower.units, how many were given a frame to be shown in
+      notes_seen = 0,
+      current = nil, -- the unit whose contents are passing by
+      places = {}, -- {frame, offset}: no segment from `frame` on lies far below `offset`
+      home = {}, -- frame -> units that are shown in it
+      notes = {}, -- frame -> notes that are shown in it
+      seq = 0, -- the fast path's own count: next sequence number, and
+      left = 0, -- how many bytes it may pass
+      ack = -1, -- last raw acknowledgement number this side sent
+      open = false,
+    }
+  end
+
+  local function new_stream(segment, pinfo)
+    -- Bits 0 and 1: a SYN and a SYN-ACK were seen.
+    local seen = segment.completeness % 4
+    local stream = {
+      number = segment.number,
+      flow = follower.pair(seen > 0 and "syn" or "mid-stream"),
+      both_syns = seen == 3,
+      first = endpoint(pinfo.src, pinfo.src_port),
+      port = pinfo.src_port,
+      version = 0, -- counts what was fed, to know when a preview is out of date
+    }
+    stream.second = endpoint(pinfo.dst, pinfo.dst_port)
+    stream.same_ports = pinfo.src_port == pinfo.dst_port
+    stream.sides = { new_side(stream, 1), new_side(stream, 2) }
+    streams.by_number[segment.number] = stream
+    return stream
+  end
+
+  local function side_of(stream, pinfo)
+    local is_first = pinfo.src_port == stream.port
+    if stream.same_ports then
+      is_first = endpoint(pinfo.src, pinfo.src_port) == stream.first
+    end
+    return stream.sides[is_first and 1 or 2]
+  end
+
+  -- The stream and side of a segment; nil for a stream that is not followed (unless `create`).
+  function streams.find(segment, pinfo, create)
+    local stream = streams.by_number[segment.number]
+    if not stream and create then
+      stream = new_stream(segment, pinfo)
+    end
+    if not stream then
+      return nil
+    end
+    return side_of(stream, pinfo), stream
+  end
+
+  function streams.other(side)
+    return side.stream.sides[3 - side.index]
+  end
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- The first visit
+
+  -- Take back what the fast path counted.
+  local function settle(side)
+    local half = side.half
+    if half.started and side.left > 0 then
+      local passed = (side.seq - half.seq) % SEQUENCES
+      if passed > 0 then
+        half:pass(passed, half.follower.last_frame)
+      end
+    end
+    side.left = 0
+  end
+
+  local function start(side, segment)
+    -- With its SYN in the capture, Wireshark counts a direction's first byte as 1.
+    local from_syn = segment.relative and (side.stream.both_syns or segment.seq == 1)
+    side.half:start(from_syn and 1 or segment.seq)
+    side.base = (segment.raw - segment.seq) % SEQUENCES
+  end
+
+  local function note_place(side, frame, offset)
+    local places = side.places
+    local before = places[#places]
+    if not before or offset - before.offset >= PLACE_DISTANCE then
+      places[#places + 1] = { frame = frame, offset = offset }
+    end
+  end
+
+  local function add_to(lists, frame, item)
+    local list = lists[frame]
+    if list then
+      list[#list + 1] = item
+    else
+      lists[frame] = { item }
+    end
+  end
+
+  -- Where a unit is shown when its frame is looked at again: where its head was completed; a unit that was recognised
+  -- only in a later frame goes back to where it lies.
+  local function home_of(unit, frame, start_at)
+    if unit.offset + unit.size > start_at then
+      return frame
+    end
+    return unit.record.body[1] and unit.record.body[#unit.record.body].kind == "pages" and unit.first_frame
+      or unit.last_frame
+      or frame
+  end
+
+  local function place_unit(side, unit, frame, start_at)
+    unit.frame = frame
+    unit.home = home_of(unit, frame, start_at)
+    add_to(side.home, unit.home, unit)
+  end
+
+  -- Let go of long opaque state: its length is known, and its bytes are in the capture.
+  local function slim(unit)
+    local last = unit.record.body[#unit.record.body]
+    if last and last.kind == "bytes" and not last.length and #unit.body > KEPT_OF_BLOB then
+      unit.full_length = #unit.body
+      unit.body = unit.body:sub(1, KEPT_OF_BLOB)
+    end
+  end
+
+  -- Give frames to what was found since the last time; `start_at` is the stream offset of this frame's payload.
+  local function collect(side, frame, start_at)
+    local one = side.follower
+    for index = side.units_seen + 1, #one.units do
+      local unit = one.units[index]
+      if unit.frame == nil then
+        place_unit(side, unit, frame, start_at)
+      end
+      slim(unit)
+    end
+    side.units_seen = #one.units
+    local current = not one.search and one.framer.unit or nil
+    if current and one.framer.skip > 0 then
+      current.number = one.count + 1
+      if current.frame == nil then
+        place_unit(side, current, frame, start_at)
+      end
+      side.current = current
+    else
+      side.current = nil
+    end
+    for index = side.notes_seen + 1, #one.notes do
+      add_to(side.notes, frame, one.notes[index])
+    end
+    side.notes_seen = #one.notes
+  end
+
+  local function update_open(side)
+    local open = side.half:waiting() or #side.half.holes > 0
+    if open ~= side.open then
+      side.open = open
+      streams.open = streams.open + (open and 1 or -1)
+    end
+    return open
+  end
+
+  -- What the other side acknowledged, in this side's count.
+  local function peer_ack(side)
+    local ack = streams.other(side).ack
+    if ack < 0 or not side.base then
+      return -1
+    end
+    return (ack - side.base) % SEQUENCES
+  end
+
+  -- Look for records in a connection captured from its middle, until some are found or there has been enough.
+  function streams.search(stream)
+    if not stream.searched then
+      stream.searched = true
+      streams.searched = streams.searched + 1
+    end
+  end
+
+  local function update_search(stream)
+    if stream.searched and (stream.flow.announced or stream.flow.uninteresting) then
+      stream.searched = nil
+      streams.searched = streams.searched - 1
+    end
+  end
+
+  -- Both sides may have found something: one can tell the other what it is.
+  local function collect_all(stream, frame, side, start_at)
+    collect(side, frame, start_at)
+    collect(streams.other(side), frame, streams.other(side).half.next)
+    if stream.flow.announced and not stream.listed then
+      stream.listed = true
+      streams.list[#streams.list + 1] = stream
+      stream.index = #streams.list - 1
+    end
+    update_search(stream)
+  end
+
+  -- Feed a segment: `view` has the captured bytes of its payload, `length` counts those on the wire.
+  function streams.feed(side, segment, view, length, pinfo)
+    local stream, half = side.stream, side.half
+    settle(side)
+    if not half.started then
+      start(side, segment)
+    end
+    if segment.raw_ack then
+      side.ack = segment.raw_ack
+    end
+    local start_at = half:offset_of(segment.seq)
+    note_place(side, segment.frame, half.next)
+    half:segment(segment.seq, view, length, peer_ack(side), segment.frame, pinfo.abs_ts)
+    stream.version = stream.version + 1
+    collect_all(stream, segment.frame, side, start_at)
+    update_open(side)
+  end
+
+  -- An acknowledgement may say that a hole of the other side is a loss.
+  function streams.acknowledge(side, segment, pinfo)
+    local other = streams.other(side)
+    side.ack = segment.raw_ack or side.ack
+    if other.open then
+      other.half:check(peer_ack(other), segment.frame, pinfo.abs_ts)
+      side.stream.version = side.stream.version + 1
+      collect_all(side.stream, segment.frame, other, other.half.next)
+      update_open(other)
+    end
+  end
+
+  -- Let the fast path pass what nobody needs, if nothing has to be shown.
+  function streams.go_fast(side, port)
+    local half = side.half
+    local skip = half.follower:skip()
+    if skip > 0 and not side.open and not half.follower.ignored then
+      side.seq = half.seq
+      side.left = math.min(skip, PLACE_DISTANCE)
+      streams.fast[port] = side
+    elseif streams.fast[port] == side then
+      streams.fast[port] = nil
+    end
+  end
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- Later visits
+
+  -- Stream offset of a segment of a frame that was visited before.
+  function streams.position(side, segment)
+    local places, low, high = side.places, 1, #side.places
+    if high == 0 then
+      return 0
+    end
+    while low < high do
+      local middle = math.floor((low + high + 1) / 2)
+      if places[middle].frame <= segment.frame then
+        low = middle
+      else
+        high = middle - 1
+      end
+    end
+    local offset = places[low].offset
+    local seq = (side.half.seq - side.half.next + offset) % SEQUENCES
+    local delta = (segment.seq - seq) % SEQUENCES
+    return offset + (delta < SEQUENCES / 2 and delta or delta - SEQUENCES)
+  end
+
+  -- The last unit of a sorted list that begins at or before `offset`.
+  local function unit_before(units, offset)
+    local low, high = 0, #units
+    while low < high do
+      local middle = math.floor((low + high + 1) / 2)
+      if units[middle].offset <= offset then
+        low = middle
+      else
+        high = middle - 1
+      end
+    end
+    return units[low]
+  end
+
+  local function covers(unit, offset)
+    return unit and unit.offset <= offset and offset < unit.offset + unit.size
+  end
+
+  -- The unit a stream offset lies in, or nil.
+  function streams.unit_at(side, offset)
+    local current = not side.follower.search and side.follower.framer.unit
+    if current and covers(current, offset) then
+      current.number = side.follower.count + 1
+      return current
+    end
+    local unit = unit_before(side.follower.units, offset)
+    if covers(unit, offset) then
+      return unit
+    end
+    local preview = side.preview
+    unit = preview and unit_before(preview.units, offset)
+    return covers(unit, offset) and unit or nil
+  end
+
+  -- What the end of the capture would add: units cut short, records found only because nothing more comes. Made from a
+  -- copy of the state when a frame is looked at again; Wireshark never says that a capture ended.
+  function streams.conclude(stream)
+    if stream.previewed == stream.version then
+      return
+    end
+    stream.previewed = stream.version
+    for _, side in ipairs(stream.sides) do
+      settle(side)
+    end
+    local flow = stream.flow:preview()
+    for index, side in ipairs(stream.sides) do
+      local half = setmetatable({}, getmetatable(side.half))
+      for key, value in pairs(side.half) do
+        half[key] = value
+      end
+      half.follower, half.budget = flow.followers[index], { used = budget.used }
+      half.holes, half.queue = {}, {}
+      for place, hole in ipairs(side.half.holes) do
+        half.holes[place] = hole
+      end
+      for place, item in pairs(side.half.queue) do
+        half.queue[place] = item
+      end
+      half:finish("capture end", peer_ack(side))
+    end
+    flow:finish()
+    stream.end_flow = flow
+    for index, side in ipairs(stream.sides) do
+      local one = flow.followers[index]
+      local preview = { follower = one, units = one.units, notes = {}, home = {} }
+      for _, unit in ipairs(one.units) do
+        local current = side.current
+        if current and unit.offset == current.offset then
+          current.cut_at = unit.cut_at
+          unit.frame = current.frame
+        else
+          unit.frame = unit.last_frame or unit.first_frame
+          add_to(preview.home, unit.frame, unit)
+        end
+      end
+      for _, note in ipairs(one.notes) do
+        add_to(preview.notes, note.frame, note)
+      end
+      side.preview = preview
+    end
+    if flow.announced and not stream.listed then
+      stream.listed = true
+      streams.list[#streams.list + 1] = stream
+      stream.index = #streams.list - 1
+    end
+  end
+
+  -- The missing bytes of a unit, as far as is known.
+  function streams.missing(side, unit)
+    local holes = side.half.holes
+    if side.preview then
+      holes = {}
+      for index, range in ipairs(side.preview.follower.lost) do
+        holes[index] = { start = range[1], stop = range[2] }
+      end
+    end
+    return follower.missing(side.follower, unit, holes)
+  end
+
+  function streams.role(side)
+    local role = side.follower.role
+    local concluded = side.stream.end_flow
+    return role or (concluded and concluded.followers[side.index].role)
+  end
+
+  streams.seq_field = seq_field
+end
