@@ -84,14 +84,19 @@ _COMMON: Final[tuple[tuple[str, FieldType, str, str], ...]] = (
     ("header_size", "FT_UINT8", "bytes of record header; 16 or 12 for a dirty list of Xen 4.18 and later", "4.6"),
     ("complete", "FT_BOOLEAN", "no byte of the record is missing", ""),
     ("lost", "FT_UINT64", "bytes of the record that are missing, if any are", ""),
+    ("lost.offset", "FT_UINT64", "stream offset of some of them", ""),
+    ("lost.length", "FT_UINT64", "how many there", ""),
+    ("lost.pfn", "FT_UINT64", "a page whose contents are not whole", ""),
     ("first_frame", "FT_FRAMENUM", "frame with the first byte", ""),
     ("last_frame", "FT_FRAMENUM", "frame with the last byte", ""),
-    ("flow", "FT_UINT32", "number of the connection, as tcp.stream", ""),
+    ("flow", "FT_UINT32", "number of the migration, from 0, as flow in the JSON", ""),
     ("mode", "FT_STRING", "plain, remus, colo or unknown", "5"),
     ("entry", "FT_STRING", "what the stream begins with: xl, libxl, libxc, legacy or unknown", "5"),
+    ("gap.direction", "FT_STRING", "as direction, of bytes that never came", "1"),
     ("gap.offset", "FT_UINT64", "stream offset of bytes that never came", ""),
     ("gap.length", "FT_UINT64", "how many", ""),
     ("gap.reason", "FT_STRING", "why: lost, snaplen, limit or capture end", ""),
+    ("resync.direction", "FT_STRING", "as direction, where framing was lost", "1"),
     ("resync.offset", "FT_UINT64", "where framing was lost", "5.7"),
     ("resync.skipped", "FT_UINT64", "bytes between there and the next record head", "5.7"),
     ("resync.found", "FT_STRING", "the first record after it, such as libxc PAGE_DATA", "5.7"),
@@ -102,9 +107,11 @@ _COMMON: Final[tuple[tuple[str, FieldType, str, str], ...]] = (
     ("contents.last_pfn", "FT_UINT64", "last page with bytes in this frame", ""),
     ("finding", "FT_STRING", "id of something worth knowing, such as stream.framing", "7"),
     ("finding.severity", "FT_STRING", "error, warn or note", "7"),
+    ("finding.direction", "FT_STRING", "as direction, of what was found", "1"),
+    ("finding.offset", "FT_UINT64", "its stream offset", ""),
 )
 
-_HEXADECIMAL: Final = frozenset(("type_id", "contents.first_pfn", "contents.last_pfn"))
+_HEXADECIMAL: Final = frozenset(("type_id", "lost.pfn", "contents.first_pfn", "contents.last_pfn"))
 
 
 def _common() -> Iterator[FilterName]:

@@ -1619,6 +1619,27 @@ local FIELDS = {
     meaning = "bytes of the record that are missing, if any are",
   },
   {
+    name = "xenmig.lost.offset",
+    label = "offset",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "stream offset of some of them",
+  },
+  {
+    name = "xenmig.lost.length",
+    label = "length",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "how many there",
+  },
+  {
+    name = "xenmig.lost.pfn",
+    label = "pfn",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "a page whose contents are not whole",
+  },
+  {
     name = "xenmig.first_frame",
     label = "first_frame",
     type = "FRAMENUM",
@@ -1635,7 +1656,7 @@ local FIELDS = {
     label = "flow",
     type = "UINT32",
     base = "DEC",
-    meaning = "number of the connection, as tcp.stream",
+    meaning = "number of the migration, from 0, as flow in the JSON",
   },
   {
     name = "xenmig.mode",
@@ -1650,6 +1671,13 @@ local FIELDS = {
     type = "STRING",
     meaning = "what the stream begins with: xl, libxl, libxc, legacy or unknown",
     section = "5",
+  },
+  {
+    name = "xenmig.gap.direction",
+    label = "direction",
+    type = "STRING",
+    meaning = "as direction, of bytes that never came",
+    section = "1",
   },
   {
     name = "xenmig.gap.offset",
@@ -1670,6 +1698,13 @@ local FIELDS = {
     label = "reason",
     type = "STRING",
     meaning = "why: lost, snaplen, limit or capture end",
+  },
+  {
+    name = "xenmig.resync.direction",
+    label = "direction",
+    type = "STRING",
+    meaning = "as direction, where framing was lost",
+    section = "1",
   },
   {
     name = "xenmig.resync.offset",
@@ -1741,6 +1776,20 @@ local FIELDS = {
     type = "STRING",
     meaning = "error, warn or note",
     section = "7",
+  },
+  {
+    name = "xenmig.finding.direction",
+    label = "direction",
+    type = "STRING",
+    meaning = "as direction, of what was found",
+    section = "1",
+  },
+  {
+    name = "xenmig.finding.offset",
+    label = "offset",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "its stream offset",
   },
   {
     name = "xenmig.xl.save_file_header",
@@ -4010,15 +4059,25 @@ do
     return unit.pages
   end
 
-  -- The pfns whose contents lie in the stream bytes `start` to `stop`: first, last; nil when none do.
-  function values.pfns_between(unit, start, stop)
+  -- Where the page contents of a unit begin in the stream; false when its list is not whole or does not fit its length.
+  local function contents_at(unit)
     local before = codec.list_plan(unit.record)
     if not before or #unit.body < before + 8 then
-      return nil
+      return false
+    elseif codec.expected_length(unit.record, unit.body, unit.order) ~= unit.body_length then
+      return false
     end
-    local contents = unit.offset + unit.header_size + #unit.body
-    local whole = codec.expected_length(unit.record, unit.body, unit.order)
-    if whole ~= unit.body_length or stop <= contents then
+    return unit.offset + unit.header_size + #unit.body
+  end
+
+  -- The pages whose contents lie in the stream bytes `start` to `stop`: first, last (counted from 1 among those that
+  -- have contents); nil when none do.
+  function values.pages_between(unit, start, stop)
+    if unit.contents_at == nil or unit.contents_of ~= #unit.body then -- asked for every frame: remembered
+      unit.contents_at, unit.contents_of = contents_at(unit), #unit.body
+    end
+    local contents = unit.contents_at
+    if not contents or stop <= contents then
       return nil
     end
     local pages = values.pages(unit)
@@ -4027,8 +4086,22 @@ do
     if not pages[first] or last < first then
       return nil
     end
-    local raw = sub(unit.body, before + 1)
-    return pfn_at(raw, 8 * pages[first] - 7, unit.order, true), pfn_at(raw, 8 * pages[last] - 7, unit.order, true)
+    return first, last
+  end
+
+  -- The pfn of a page, counted from 1 among those that have contents.
+  function values.page_pfn(unit, index)
+    local before = codec.list_plan(unit.record)
+    return pfn_at(unit.body, before + 8 * values.pages(unit)[index] - 7, unit.order, true)
+  end
+
+  -- The pfns whose contents lie in the stream bytes `start` to `stop`: first, last; nil when none do.
+  function values.pfns_between(unit, start, stop)
+    local first, last = values.pages_between(unit, start, stop)
+    if not first then
+      return nil
+    end
+    return values.page_pfn(unit, first), values.page_pfn(unit, last)
   end
 end
 
@@ -6519,6 +6592,11 @@ do
     true,
     "Look for records in connections whose start is not in the capture (at most 16 MiB each)"
   )
+  prefs.every_segment = Pref.bool(
+    "Follow segments that TCP keeps to itself",
+    false,
+    "Always look at retransmissions too, not only while bytes are missing: for captures in which one has new bytes"
+  )
   prefs.pfn_cap = Pref.uint("Page frame numbers shown per record", 1024, "Longer lists are cut in the details pane")
   prefs.statistics = Pref.bool("Print statistics at the end (tshark)", false, "Use with tshark -q")
 end
@@ -6867,6 +6945,8 @@ do
       places = {}, -- {frame, offset}: no segment from `frame` on lies far below `offset`
       home = {}, -- frame -> units that are shown in it
       notes = {}, -- frame -> notes that are shown in it
+      fresh_units = {}, -- found and not shown yet, while frames are visited for the first time
+      fresh_notes = {},
       seq = 0, -- the fast path's own count: next sequence number, and
       left = 0, -- how many bytes it may pass
       ack = -1, -- last raw acknowledgement number this side sent
@@ -6875,12 +6955,13 @@ do
   end
 
   local function new_stream(segment, pinfo)
-    -- Bits 0 and 1: a SYN and a SYN-ACK were seen.
+    -- Bits 0 and 1: a SYN and a SYN-ACK were seen. The second one tells the first number of either side.
     local seen = segment.completeness % 4
     local stream = {
       number = segment.number,
       flow = follower.pair(seen > 0 and "syn" or "mid-stream"),
-      both_syns = seen == 3,
+      both_syns = seen >= 2,
+      completeness = segment.completeness, -- as Wireshark's tcp.completeness, at the latest segment
       first = endpoint(pinfo.src, pinfo.src_port),
       port = pinfo.src_port,
       version = 0, -- counts what was fed, to know when a preview is out of date
@@ -6970,6 +7051,7 @@ do
     unit.frame = frame
     unit.home = home_of(unit, frame, start_at)
     add_to(side.home, unit.home, unit)
+    side.fresh_units[#side.fresh_units + 1] = unit
   end
 
   -- Let go of long opaque state: its length is known, and its bytes are in the capture.
@@ -7003,9 +7085,20 @@ do
       side.current = nil
     end
     for index = side.notes_seen + 1, #one.notes do
-      add_to(side.notes, frame, one.notes[index])
+      local note = one.notes[index]
+      add_to(side.notes, note.frame > 0 and note.frame or frame, note)
+      side.fresh_notes[#side.fresh_notes + 1] = note
     end
     side.notes_seen = #one.notes
+  end
+
+  -- What was found since the last call: units, notes.
+  function streams.take_fresh(side)
+    local units, notes = side.fresh_units, side.fresh_notes
+    if #units > 0 or #notes > 0 then
+      side.fresh_units, side.fresh_notes = {}, {}
+    end
+    return units, notes
   end
 
   local function update_open(side)
@@ -7057,9 +7150,13 @@ do
   function streams.feed(side, segment, view, length, pinfo)
     local stream, half = side.stream, side.half
     settle(side)
+    if side.current then -- what a preview said of it (see conclude) may not come true
+      side.current.cut_at, side.current.last_frame = nil, nil
+    end
     if not half.started then
       start(side, segment)
     end
+    stream.completeness = segment.completeness
     if segment.raw_ack then
       side.ack = segment.raw_ack
     end
@@ -7155,11 +7252,14 @@ do
 
   -- What the end of the capture would add: units cut short, records found only because nothing more comes. Made from a
   -- copy of the state when a frame is looked at again; Wireshark never says that a capture ended.
-  function streams.conclude(stream)
+  function streams.conclude(stream, segment)
     if stream.previewed == stream.version then
       return
     end
     stream.previewed = stream.version
+    -- Bits 4 and 5: a FIN or RST was seen, at any time. What is missing then never comes.
+    local completeness = segment and segment.completeness or stream.completeness
+    local closed = math.floor(completeness / 16) > 0
     for _, side in ipairs(stream.sides) do
       settle(side)
     end
@@ -7177,7 +7277,7 @@ do
       for place, item in pairs(side.half.queue) do
         half.queue[place] = item
       end
-      half:finish("capture end", peer_ack(side))
+      half:finish(closed and "lost" or "capture end", peer_ack(side))
     end
     flow:finish()
     stream.end_flow = flow
@@ -7187,7 +7287,7 @@ do
       for _, unit in ipairs(one.units) do
         local current = side.current
         if current and unit.offset == current.offset then
-          current.cut_at = unit.cut_at
+          current.cut_at, current.last_frame = unit.cut_at, unit.last_frame
           unit.frame = current.frame
         else
           unit.frame = unit.last_frame or unit.first_frame
@@ -7322,9 +7422,11 @@ do
     return node:add(fields.by_name[name], range, value)
   end
 
+  local visible -- somebody looks at the details of this frame; if not, only what a filter or column asks for counts
+
   -- A field that is not in the bytes but follows from them.
   local function derive(node, name, range, value)
-    if value ~= nil then
+    if value ~= nil and (visible or node:referenced(fields.by_name[name])) then
       put(node, name, range, value):set_generated()
     end
   end
@@ -7477,6 +7579,22 @@ do
     return total, text.counted(total, "byte") .. " of this " .. unit.name .. " missing"
   end
 
+  -- The missing bytes of a unit, and the pages whose contents are not whole.
+  local function add_lost(node, range, unit, missing, total)
+    local item = put(node, "xenmig.lost", range, total)
+    item:set_generated()
+    local shown = 0
+    for _, part in ipairs(missing) do
+      derive(item, "xenmig.lost.offset", range, part.offset)
+      derive(item, "xenmig.lost.length", range, part.length)
+      local first, last = values.pages_between(unit, part.offset, part.offset + part.length)
+      for index = math.max(first or 1, shown + 1), last or 0 do
+        derive(item, "xenmig.lost.pfn", range, values.page_pfn(unit, index))
+        shown = index
+      end
+    end
+  end
+
   local function add_common(node, range, side, unit, place)
     derive(node, "xenmig.direction", range, streams.role(side))
     derive(node, "xenmig.layer", range, unit.record.layer)
@@ -7494,7 +7612,7 @@ do
       derive(node, "xenmig.complete", range, total == 0)
     end
     if total > 0 then
-      derive(node, "xenmig.lost", range, total)
+      add_lost(node, range, unit, missing, total)
       node:add_proto_expert_info(fields.experts.cut, said)
     end
   end
@@ -7565,19 +7683,21 @@ do
 
   local add_note = {}
 
-  function add_note.gap(root, note, range)
+  function add_note.gap(root, note, range, side)
     local said = text.counted(note.length, "byte") .. " from stream offset " .. text.number(note.offset)
     local item = put(root, "xenmig.gap.length", range, note.length)
     item:set_generated()
+    derive(item, "xenmig.gap.direction", range, streams.role(side))
     derive(item, "xenmig.gap.offset", range, note.offset)
     derive(item, "xenmig.gap.reason", range, note.reason)
     item:add_proto_expert_info(fields.experts.gap, said .. " never came")
     return "[" .. text.counted(note.length, "byte") .. " lost]"
   end
 
-  function add_note.resync(root, note, range)
+  function add_note.resync(root, note, range, side)
     local item = put(root, "xenmig.resync.skipped", range, note.skipped)
     item:set_generated()
+    derive(item, "xenmig.resync.direction", range, streams.role(side))
     derive(item, "xenmig.resync.offset", range, note.offset)
     local found = note.found ~= "" and note.found or nil
     derive(item, "xenmig.resync.found", range, found)
@@ -7586,10 +7706,12 @@ do
     return "[resync]"
   end
 
-  function add_note.finding(root, note, range)
+  function add_note.finding(root, note, range, side)
     local item = put(root, "xenmig.finding", range, note.id)
     item:set_generated()
     derive(item, "xenmig.finding.severity", range, note.severity or RULES[note.id].severity)
+    derive(item, "xenmig.finding.direction", range, streams.role(side))
+    derive(item, "xenmig.finding.offset", range, note.offset)
     item:add_proto_expert_info(fields.experts[note.id], note.text)
     return "[" .. note.text .. "]"
   end
@@ -7597,30 +7719,23 @@ do
   ---------------------------------------------------------------------------------------------------------------------
   -- A frame
 
-  -- What of a side belongs into a frame: units, notes, and the unit whose contents its bytes are.
+  local function append(list, more)
+    for _, item in ipairs(more or {}) do
+      list[#list + 1] = item
+    end
+  end
+
+  -- What of a side belongs into a frame: units and notes. On its first visit, what was just found.
   local function gather(side, place)
+    if not place.visited then
+      return streams.take_fresh(side)
+    end
     local units, notes = {}, {}
-    local frame = place.frame
-    if place.visited then
-      for _, unit in ipairs(side.home[frame] or {}) do
-        units[#units + 1] = unit
-      end
-    else
-      for _, unit in ipairs(place.new_units or {}) do
-        units[#units + 1] = unit
-      end
-    end
-    for _, note in ipairs(side.notes[frame] or {}) do
-      notes[#notes + 1] = note
-    end
-    local preview = place.visited and side.preview
-    if preview then
-      for _, unit in ipairs(preview.home[frame] or {}) do
-        units[#units + 1] = unit
-      end
-      for _, note in ipairs(preview.notes[frame] or {}) do
-        notes[#notes + 1] = note
-      end
+    append(units, side.home[place.frame])
+    append(notes, side.notes[place.frame])
+    if side.preview then
+      append(units, side.preview.home[place.frame])
+      append(notes, side.preview.notes[place.frame])
     end
     return units, notes
   end
@@ -7642,7 +7757,7 @@ do
     derive(root, "xenmig.entry", range, flow.entry)
   end
 
-  local MOST_IN_INFO = 6
+  local MOST_IN_INFO = 6 -- of a frame full of small records
 
   local function info_text(side, place, units, contents, said)
     local pieces = {}
@@ -7655,48 +7770,50 @@ do
         break
       end
       local facts = text.facts(unit, values.of(unit))
-      pieces[#pieces + 1] = unit.name .. (facts ~= "" and " " .. text.utf8(facts) or "")
+      local number = codec.list_plan(unit.record) and unit.number and " #" .. text.number(unit.number) or ""
+      pieces[#pieces + 1] = unit.name .. number .. (facts ~= "" and " " .. text.utf8(facts) or "")
     end
     for _, one in ipairs(said) do
       pieces[#pieces + 1] = one
     end
     if #pieces == 0 then
-      pieces[1] = "stream bytes from " .. text.number(place.position)
+      local lost = side.follower.search and "looking for a record head, " or ""
+      pieces[1] = lost .. "stream bytes from " .. text.number(place.position)
     end
     return ARROWS[streams.role(side) or "forward"] .. " " .. table.concat(pieces, " | ")
   end
 
-  -- Show a side in a frame. `place`: tvb, at (where the payload begins in it), position and stop (stream offsets of the
-  -- payload), frame, visited, new_units, late. `other` units and notes of the opposite side are shown where they were
-  -- decided, without bytes.
-  function show.frame(side, place, pinfo, tree)
-    if not streams.role(side) then
-      return
+  -- Items for what was found, and one for the contents of `contents` (may be nil). Returns words for the Info column.
+  local function add_items(side, place, tree, units, notes, contents)
+    local said = {}
+    local range = range_of(frame_bytes(place), place.position, place.stop - place.position)
+    local root = tree:add(protocol, range)
+    root:append_text(", " .. streams.role(side) .. ", stream offset " .. text.number(place.position))
+    add_summary(root, side, range)
+    if contents then
+      add_contents(root, contents, place)
     end
-    pinfo.cols.protocol = "XENMIG"
+    for _, unit in ipairs(units) do
+      add_unit(root, side, unit, place)
+    end
+    for index, note in ipairs(notes) do
+      said[index] = add_note[note.kind](root, note, range, side)
+    end
+    if place.late then
+      root:add_proto_expert_info(fields.experts.late, "Wireshark's TCP does not pass this segment on")
+    end
+    return said
+  end
+
+  local function show_side(side, place, pinfo, tree, contents)
     local units, notes = gather(side, place)
-    local contents = streams.unit_at(side, place.position)
     if contents and shown_here(units, contents) then
       contents = nil
     end
     local said = {}
-    if tree and (tree.visible or tree:referenced(show.dissector)) then
-      local range = range_of(frame_bytes(place), place.position, place.stop - place.position)
-      local root = tree:add(protocol, range)
-      root:append_text(", " .. streams.role(side) .. ", stream offset " .. text.number(place.position))
-      add_summary(root, side, range)
-      if contents then
-        add_contents(root, contents, place)
-      end
-      for _, unit in ipairs(units) do
-        add_unit(root, side, unit, place)
-      end
-      for index, note in ipairs(notes) do
-        said[index] = add_note[note.kind](root, note, range)
-      end
-      if place.late then
-        root:add_proto_expert_info(fields.experts.late, "Late: Wireshark's TCP does not pass this segment on")
-      end
+    if tree and tree:referenced(show.dissector) then
+      visible = tree.visible
+      said = add_items(side, place, tree, units, notes, contents)
     end
     local info = info_text(side, place, units, contents, said)
     if place.late then
@@ -7704,6 +7821,21 @@ do
     else
       pinfo.cols.info:set(info)
     end
+  end
+
+  -- Show a side in one of its frames. `place`: tvb, at (where the payload begins in it), position and stop (stream
+  -- offsets of the payload), frame, visited, late (TCP did not give us this frame).
+  function show.frame(side, place, pinfo, tree)
+    if streams.role(side) then
+      pinfo.cols.protocol = "XENMIG"
+      show_side(side, place, pinfo, tree, streams.unit_at(side, place.position))
+    end
+  end
+
+  -- Show what a frame of the opposite side settled. It has no bytes of this side.
+  function show.found(side, place, pinfo, tree)
+    place.late = true
+    show_side(side, place, pinfo, tree, nil)
   end
 end
 
@@ -7810,11 +7942,11 @@ do
       from, to = to, from
     end
     local flow = stream.end_flow or stream.flow
-    return string.format("Migration %d: %s -> %s, %s, entry %s", stream.index, from, to, flow.mode, flow.entry)
+    return string.format("Migration %d: %s -> %s\n  %s, entry %s", stream.index, from, to, flow.mode, flow.entry)
   end
 
   local function add_line(lines, label, value)
-    lines[#lines + 1] = string.format("  %-48s %12s", label, value)
+    lines[#lines + 1] = string.format("  %-34s %10s", label, value)
   end
 
   local function describe(stream)
@@ -7823,13 +7955,9 @@ do
     if sums.guest then
       lines[1] = lines[1] .. ", " .. sums.guest
     end
-    lines[2] = string.format("  %-48s %12s %10s", "records", "forward", "reverse")
-    local forward, reverse = sums.records.forward, sums.records.reverse
-    for _, name in ipairs(sorted_keys(forward, reverse)) do
-      lines[#lines + 1] = string.format("  %-48s %12d %10d", name, forward[name] or 0, reverse[name] or 0)
+    if sums.status then
+      lines[#lines + 1] = "  status at the receiver: " .. sums.status
     end
-    lines[#lines + 1] =
-      string.format("  %-48s %12d %10d", "bytes in records", sums.bytes.forward or 0, sums.bytes.reverse or 0)
     add_line(lines, "passes (before any checkpoint)", text.number(sums.passes))
     add_line(lines, "pages with contents", text.number(sums.pages))
     add_line(lines, "checkpoints", text.number(sums.checkpoints))
@@ -7837,11 +7965,15 @@ do
     add_line(lines, "incomplete records", text.number(sums.incomplete))
     add_line(lines, "bytes skipped while out of step", text.number(sums.skipped))
     for _, id in ipairs(sorted_keys(sums.findings)) do
-      add_line(lines, RULES[id].severity .. " " .. id, text.number(sums.findings[id]))
+      lines[#lines + 1] = string.format("  %s: %s, %d x", RULES[id].severity, id, sums.findings[id])
     end
-    if sums.status then
-      add_line(lines, "status at the receiver", sums.status)
+    lines[#lines + 1] = string.format("  %-34s %10s %10s", "records", "forward", "reverse")
+    local forward, reverse = sums.records.forward, sums.records.reverse
+    for _, name in ipairs(sorted_keys(forward, reverse)) do
+      lines[#lines + 1] = string.format("  %-34s %10d %10d", name, forward[name] or 0, reverse[name] or 0)
     end
+    lines[#lines + 1] =
+      string.format("  %-34s %10d %10d", "bytes in records", sums.bytes.forward or 0, sums.bytes.reverse or 0)
     return table.concat(lines, "\n")
   end
 
@@ -7903,33 +8035,17 @@ do
     }
   end
 
-  -- Units that got this frame on its first visit: all of them are shown in it.
-  local function new_units(side, frame)
-    local units = {}
-    local all = side.follower.units
-    for index = #all, 1, -1 do
-      if all[index].frame ~= frame then
-        if all[index].decided and all[index].decided < frame then
-          break
-        end
-      else
-        table.insert(units, 1, all[index])
-      end
-    end
-    if side.current and side.current.frame == frame then
-      units[#units + 1] = side.current
-    end
-    return units
-  end
-
-  local function columns_wanted(pinfo)
+  -- Whether anybody will see what is shown: without columns and filter, as when a capture is loaded, nobody does.
+  local function is_shown(pinfo, tree)
     return tostring(pinfo.cols.protocol) ~= "(protocol)"
+      or tree ~= nil and (tree.visible or tree:referenced(show.dissector))
   end
 
   local late = Proto("xenmig_late", "Xen Live Migration, late segments")
   local late_frames = {} -- frame -> true: shown by `late`
-  local taken = 0 -- the last frame whose payload TCP gave us
-  local watching = false
+  local handed = false -- TCP gave us the payload of the frame that is being looked at
+  local watching = false -- `late` is called behind every frame
+  local every_segment = false -- the preference of that name
 
   local function watch_for_late_segments()
     if not watching then
@@ -7947,7 +8063,6 @@ do
       stop = position + length,
       frame = segment.frame,
       visited = visited,
-      new_units = not visited and new_units(side, segment.frame) or nil,
     }
   end
 
@@ -7955,9 +8070,9 @@ do
   local function segment_of_stream(tvb, pinfo, tree, segment, side)
     local stream = side.stream
     local visited = pinfo.visited
-    taken = segment.frame
+    handed = true
     if visited then
-      streams.conclude(stream)
+      streams.conclude(stream, segment)
     else
       streams.feed(side, segment, tvb_view(tvb, 0, tvb:len()), tvb:reported_len(), pinfo)
       if streams.open > 0 then
@@ -7967,10 +8082,10 @@ do
     if not streams.role(side) then
       return nil
     end
-    local shown = tree and (tree.visible or tree:referenced(show.dissector))
-    if shown or visited or columns_wanted(pinfo) then
+    if visited or is_shown(pinfo, tree) then
       show.frame(side, place_of(side, segment, tvb, 0, tvb:len(), visited), pinfo, tree)
     else
+      streams.take_fresh(side)
       streams.go_fast(side, pinfo.src_port)
     end
     return side
@@ -7988,6 +8103,7 @@ do
       if seq == fast.seq and length < fast.left then
         fast.seq = (seq + length) % 4294967296
         fast.left = fast.left - length
+        handed = true
         return length
       end
     end
@@ -8056,11 +8172,11 @@ do
   -- A connection that does not tell at once what it is (captured from its middle, or its first bytes are lost) is
   -- followed after the other dissectors had its segments: any of them may take page contents for its own and keep
   -- segments back. True when it is known to be a migration.
-  local function found_by_search(stream, pinfo)
+  local function found_by_search(stream, segment, pinfo)
     if stream.flow.uninteresting or (stream.flow.start == "mid-stream" and not protocol.prefs.middle) then
       return false
     elseif pinfo.visited then
-      streams.conclude(stream)
+      streams.conclude(stream, segment)
     elseif not stream.flow.announced then
       streams.search(stream)
       watch_for_late_segments()
@@ -8088,7 +8204,7 @@ do
     if first then
       segment_of_stream(tvb, pinfo, tree, segment, side)
     end
-    if not (first and flow.announced) and not found_by_search(stream, pinfo) then
+    if not (first and flow.announced) and not found_by_search(stream, segment, pinfo) then
       return false
     end
     if not first then
@@ -8102,24 +8218,45 @@ do
   ---------------------------------------------------------------------------------------------------------------------
   -- Segments that came late: TCP hands them to nobody
 
-  local function late_segment(pinfo, tree)
+  -- An acknowledgement may settle that a hole is a loss: what waited behind it is shown with this frame then.
+  local function acknowledge(side, segment, pinfo, tree)
+    streams.acknowledge(side, segment, pinfo)
+    local other = streams.other(side)
+    if #other.fresh_units == 0 and #other.fresh_notes == 0 then
+      return
+    elseif streams.role(other) and is_shown(pinfo, tree) then
+      local place = { tvb = segment.source, at = segment.at, position = other.half.next, stop = other.half.next }
+      show.found(other, place, pinfo, tree)
+    else
+      streams.take_fresh(other)
+    end
+  end
+
+  local function late_segment(pinfo, tree, was_handed)
     local segment = streams.segment_of(pinfo)
-    local side = segment and streams.find(segment, pinfo, false)
-    if not side or not (side.half.started or side.stream.searched) or side.stream.flow.uninteresting then
+    local side, stream
+    if segment then
+      side, stream = streams.find(segment, pinfo, every_segment)
+    end
+    if not side or stream.flow.uninteresting then
       return
     end
     local visited = pinfo.visited
     local at, captured, length = payload_of(segment)
-    if taken == segment.frame or not at then -- TCP gave it to us, or there is nothing to give
+    if every_segment and not stream.flow.announced then
+      streams.search(stream)
+    end
+    local known = side.half.started or stream.searched
+    if was_handed or not at or not known then -- TCP gave it to us, or there is nothing to give
       if not visited then
-        streams.acknowledge(side, segment, pinfo)
+        acknowledge(side, segment, pinfo, tree)
       end
       return
     end
     if not visited then
       late_frames[segment.frame] = true
       streams.feed(side, segment, tvb_view(segment.source, at, captured), length, pinfo)
-      if side.stream.flow.announced then
+      if stream.flow.announced then
         pinfo.conversation = protocol
       end
     end
@@ -8132,12 +8269,12 @@ do
   end
 
   function late.dissector(_, pinfo, tree)
-    if pinfo.visited then
-      if late_frames[pinfo.number] then
-        late_segment(pinfo, tree)
-      end
-    elseif streams.open > 0 or streams.searched > 0 then
-      late_segment(pinfo, tree)
+    local was_handed = handed
+    handed = false
+    if streams.open == 0 and streams.searched == 0 and (was_handed or not every_segment) and not pinfo.visited then
+      return
+    elseif not pinfo.visited or (late_frames[pinfo.number] and not was_handed) then
+      late_segment(pinfo, tree, was_handed)
     end
   end
 
@@ -8147,7 +8284,7 @@ do
   function protocol.init()
     streams.reset()
     late_frames = {}
-    taken = 0
+    handed = false
   end
 
   local ports = DissectorTable.get("tcp.port")
@@ -8163,6 +8300,10 @@ do
       if used_ports ~= "" then
         ports:add(used_ports, protocol)
       end
+    end
+    every_segment = protocol.prefs.every_segment
+    if every_segment then
+      watch_for_late_segments()
     end
     statistics.prepare(protocol.prefs.statistics)
   end

@@ -76,6 +76,11 @@ do
     true,
     "Look for records in connections whose start is not in the capture (at most 16 MiB each)"
   )
+  prefs.every_segment = Pref.bool(
+    "Follow segments that TCP keeps to itself",
+    false,
+    "Always look at retransmissions too, not only while bytes are missing: for captures in which one has new bytes"
+  )
   prefs.pfn_cap = Pref.uint("Page frame numbers shown per record", 1024, "Longer lists are cut in the details pane")
   prefs.statistics = Pref.bool("Print statistics at the end (tshark)", false, "Use with tshark -q")
 end

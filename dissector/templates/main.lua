@@ -17,33 +17,17 @@ do
     }
   end
 
-  -- Units that got this frame on its first visit: all of them are shown in it.
-  local function new_units(side, frame)
-    local units = {}
-    local all = side.follower.units
-    for index = #all, 1, -1 do
-      if all[index].frame ~= frame then
-        if all[index].decided and all[index].decided < frame then
-          break
-        end
-      else
-        table.insert(units, 1, all[index])
-      end
-    end
-    if side.current and side.current.frame == frame then
-      units[#units + 1] = side.current
-    end
-    return units
-  end
-
-  local function columns_wanted(pinfo)
+  -- Whether anybody will see what is shown: without columns and filter, as when a capture is loaded, nobody does.
+  local function is_shown(pinfo, tree)
     return tostring(pinfo.cols.protocol) ~= "(protocol)"
+      or tree ~= nil and (tree.visible or tree:referenced(show.dissector))
   end
 
   local late = Proto("xenmig_late", "Xen Live Migration, late segments")
   local late_frames = {} -- frame -> true: shown by `late`
-  local taken = 0 -- the last frame whose payload TCP gave us
-  local watching = false
+  local handed = false -- TCP gave us the payload of the frame that is being looked at
+  local watching = false -- `late` is called behind every frame
+  local every_segment = false -- the preference of that name
 
   local function watch_for_late_segments()
     if not watching then
@@ -61,7 +45,6 @@ do
       stop = position + length,
       frame = segment.frame,
       visited = visited,
-      new_units = not visited and new_units(side, segment.frame) or nil,
     }
   end
 
@@ -69,9 +52,9 @@ do
   local function segment_of_stream(tvb, pinfo, tree, segment, side)
     local stream = side.stream
     local visited = pinfo.visited
-    taken = segment.frame
+    handed = true
     if visited then
-      streams.conclude(stream)
+      streams.conclude(stream, segment)
     else
       streams.feed(side, segment, tvb_view(tvb, 0, tvb:len()), tvb:reported_len(), pinfo)
       if streams.open > 0 then
@@ -81,10 +64,10 @@ do
     if not streams.role(side) then
       return nil
     end
-    local shown = tree and (tree.visible or tree:referenced(show.dissector))
-    if shown or visited or columns_wanted(pinfo) then
+    if visited or is_shown(pinfo, tree) then
       show.frame(side, place_of(side, segment, tvb, 0, tvb:len(), visited), pinfo, tree)
     else
+      streams.take_fresh(side)
       streams.go_fast(side, pinfo.src_port)
     end
     return side
@@ -102,6 +85,7 @@ do
       if seq == fast.seq and length < fast.left then
         fast.seq = (seq + length) % 4294967296
         fast.left = fast.left - length
+        handed = true
         return length
       end
     end
@@ -170,11 +154,11 @@ do
   -- A connection that does not tell at once what it is (captured from its middle, or its first bytes are lost) is
   -- followed after the other dissectors had its segments: any of them may take page contents for its own and keep
   -- segments back. True when it is known to be a migration.
-  local function found_by_search(stream, pinfo)
+  local function found_by_search(stream, segment, pinfo)
     if stream.flow.uninteresting or (stream.flow.start == "mid-stream" and not protocol.prefs.middle) then
       return false
     elseif pinfo.visited then
-      streams.conclude(stream)
+      streams.conclude(stream, segment)
     elseif not stream.flow.announced then
       streams.search(stream)
       watch_for_late_segments()
@@ -202,7 +186,7 @@ do
     if first then
       segment_of_stream(tvb, pinfo, tree, segment, side)
     end
-    if not (first and flow.announced) and not found_by_search(stream, pinfo) then
+    if not (first and flow.announced) and not found_by_search(stream, segment, pinfo) then
       return false
     end
     if not first then
@@ -216,24 +200,45 @@ do
   ---------------------------------------------------------------------------------------------------------------------
   -- Segments that came late: TCP hands them to nobody
 
-  local function late_segment(pinfo, tree)
+  -- An acknowledgement may settle that a hole is a loss: what waited behind it is shown with this frame then.
+  local function acknowledge(side, segment, pinfo, tree)
+    streams.acknowledge(side, segment, pinfo)
+    local other = streams.other(side)
+    if #other.fresh_units == 0 and #other.fresh_notes == 0 then
+      return
+    elseif streams.role(other) and is_shown(pinfo, tree) then
+      local place = { tvb = segment.source, at = segment.at, position = other.half.next, stop = other.half.next }
+      show.found(other, place, pinfo, tree)
+    else
+      streams.take_fresh(other)
+    end
+  end
+
+  local function late_segment(pinfo, tree, was_handed)
     local segment = streams.segment_of(pinfo)
-    local side = segment and streams.find(segment, pinfo, false)
-    if not side or not (side.half.started or side.stream.searched) or side.stream.flow.uninteresting then
+    local side, stream
+    if segment then
+      side, stream = streams.find(segment, pinfo, every_segment)
+    end
+    if not side or stream.flow.uninteresting then
       return
     end
     local visited = pinfo.visited
     local at, captured, length = payload_of(segment)
-    if taken == segment.frame or not at then -- TCP gave it to us, or there is nothing to give
+    if every_segment and not stream.flow.announced then
+      streams.search(stream)
+    end
+    local known = side.half.started or stream.searched
+    if was_handed or not at or not known then -- TCP gave it to us, or there is nothing to give
       if not visited then
-        streams.acknowledge(side, segment, pinfo)
+        acknowledge(side, segment, pinfo, tree)
       end
       return
     end
     if not visited then
       late_frames[segment.frame] = true
       streams.feed(side, segment, tvb_view(segment.source, at, captured), length, pinfo)
-      if side.stream.flow.announced then
+      if stream.flow.announced then
         pinfo.conversation = protocol
       end
     end
@@ -246,12 +251,12 @@ do
   end
 
   function late.dissector(_, pinfo, tree)
-    if pinfo.visited then
-      if late_frames[pinfo.number] then
-        late_segment(pinfo, tree)
-      end
-    elseif streams.open > 0 or streams.searched > 0 then
-      late_segment(pinfo, tree)
+    local was_handed = handed
+    handed = false
+    if streams.open == 0 and streams.searched == 0 and (was_handed or not every_segment) and not pinfo.visited then
+      return
+    elseif not pinfo.visited or (late_frames[pinfo.number] and not was_handed) then
+      late_segment(pinfo, tree, was_handed)
     end
   end
 
@@ -261,7 +266,7 @@ do
   function protocol.init()
     streams.reset()
     late_frames = {}
-    taken = 0
+    handed = false
   end
 
   local ports = DissectorTable.get("tcp.port")
@@ -277,6 +282,10 @@ do
       if used_ports ~= "" then
         ports:add(used_ports, protocol)
       end
+    end
+    every_segment = protocol.prefs.every_segment
+    if every_segment then
+      watch_for_late_segments()
     end
     statistics.prepare(protocol.prefs.statistics)
   end

@@ -93,9 +93,11 @@ do
     return node:add(fields.by_name[name], range, value)
   end
 
+  local visible -- somebody looks at the details of this frame; if not, only what a filter or column asks for counts
+
   -- A field that is not in the bytes but follows from them.
   local function derive(node, name, range, value)
-    if value ~= nil then
+    if value ~= nil and (visible or node:referenced(fields.by_name[name])) then
       put(node, name, range, value):set_generated()
     end
   end
@@ -248,6 +250,22 @@ do
     return total, text.counted(total, "byte") .. " of this " .. unit.name .. " missing"
   end
 
+  -- The missing bytes of a unit, and the pages whose contents are not whole.
+  local function add_lost(node, range, unit, missing, total)
+    local item = put(node, "xenmig.lost", range, total)
+    item:set_generated()
+    local shown = 0
+    for _, part in ipairs(missing) do
+      derive(item, "xenmig.lost.offset", range, part.offset)
+      derive(item, "xenmig.lost.length", range, part.length)
+      local first, last = values.pages_between(unit, part.offset, part.offset + part.length)
+      for index = math.max(first or 1, shown + 1), last or 0 do
+        derive(item, "xenmig.lost.pfn", range, values.page_pfn(unit, index))
+        shown = index
+      end
+    end
+  end
+
   local function add_common(node, range, side, unit, place)
     derive(node, "xenmig.direction", range, streams.role(side))
     derive(node, "xenmig.layer", range, unit.record.layer)
@@ -265,7 +283,7 @@ do
       derive(node, "xenmig.complete", range, total == 0)
     end
     if total > 0 then
-      derive(node, "xenmig.lost", range, total)
+      add_lost(node, range, unit, missing, total)
       node:add_proto_expert_info(fields.experts.cut, said)
     end
   end
@@ -336,19 +354,21 @@ do
 
   local add_note = {}
 
-  function add_note.gap(root, note, range)
+  function add_note.gap(root, note, range, side)
     local said = text.counted(note.length, "byte") .. " from stream offset " .. text.number(note.offset)
     local item = put(root, "xenmig.gap.length", range, note.length)
     item:set_generated()
+    derive(item, "xenmig.gap.direction", range, streams.role(side))
     derive(item, "xenmig.gap.offset", range, note.offset)
     derive(item, "xenmig.gap.reason", range, note.reason)
     item:add_proto_expert_info(fields.experts.gap, said .. " never came")
     return "[" .. text.counted(note.length, "byte") .. " lost]"
   end
 
-  function add_note.resync(root, note, range)
+  function add_note.resync(root, note, range, side)
     local item = put(root, "xenmig.resync.skipped", range, note.skipped)
     item:set_generated()
+    derive(item, "xenmig.resync.direction", range, streams.role(side))
     derive(item, "xenmig.resync.offset", range, note.offset)
     local found = note.found ~= "" and note.found or nil
     derive(item, "xenmig.resync.found", range, found)
@@ -357,10 +377,12 @@ do
     return "[resync]"
   end
 
-  function add_note.finding(root, note, range)
+  function add_note.finding(root, note, range, side)
     local item = put(root, "xenmig.finding", range, note.id)
     item:set_generated()
     derive(item, "xenmig.finding.severity", range, note.severity or RULES[note.id].severity)
+    derive(item, "xenmig.finding.direction", range, streams.role(side))
+    derive(item, "xenmig.finding.offset", range, note.offset)
     item:add_proto_expert_info(fields.experts[note.id], note.text)
     return "[" .. note.text .. "]"
   end
@@ -368,30 +390,23 @@ do
   ---------------------------------------------------------------------------------------------------------------------
   -- A frame
 
-  -- What of a side belongs into a frame: units, notes, and the unit whose contents its bytes are.
+  local function append(list, more)
+    for _, item in ipairs(more or {}) do
+      list[#list + 1] = item
+    end
+  end
+
+  -- What of a side belongs into a frame: units and notes. On its first visit, what was just found.
   local function gather(side, place)
+    if not place.visited then
+      return streams.take_fresh(side)
+    end
     local units, notes = {}, {}
-    local frame = place.frame
-    if place.visited then
-      for _, unit in ipairs(side.home[frame] or {}) do
-        units[#units + 1] = unit
-      end
-    else
-      for _, unit in ipairs(place.new_units or {}) do
-        units[#units + 1] = unit
-      end
-    end
-    for _, note in ipairs(side.notes[frame] or {}) do
-      notes[#notes + 1] = note
-    end
-    local preview = place.visited and side.preview
-    if preview then
-      for _, unit in ipairs(preview.home[frame] or {}) do
-        units[#units + 1] = unit
-      end
-      for _, note in ipairs(preview.notes[frame] or {}) do
-        notes[#notes + 1] = note
-      end
+    append(units, side.home[place.frame])
+    append(notes, side.notes[place.frame])
+    if side.preview then
+      append(units, side.preview.home[place.frame])
+      append(notes, side.preview.notes[place.frame])
     end
     return units, notes
   end
@@ -413,7 +428,7 @@ do
     derive(root, "xenmig.entry", range, flow.entry)
   end
 
-  local MOST_IN_INFO = 6
+  local MOST_IN_INFO = 6 -- of a frame full of small records
 
   local function info_text(side, place, units, contents, said)
     local pieces = {}
@@ -426,48 +441,50 @@ do
         break
       end
       local facts = text.facts(unit, values.of(unit))
-      pieces[#pieces + 1] = unit.name .. (facts ~= "" and " " .. text.utf8(facts) or "")
+      local number = codec.list_plan(unit.record) and unit.number and " #" .. text.number(unit.number) or ""
+      pieces[#pieces + 1] = unit.name .. number .. (facts ~= "" and " " .. text.utf8(facts) or "")
     end
     for _, one in ipairs(said) do
       pieces[#pieces + 1] = one
     end
     if #pieces == 0 then
-      pieces[1] = "stream bytes from " .. text.number(place.position)
+      local lost = side.follower.search and "looking for a record head, " or ""
+      pieces[1] = lost .. "stream bytes from " .. text.number(place.position)
     end
     return ARROWS[streams.role(side) or "forward"] .. " " .. table.concat(pieces, " | ")
   end
 
-  -- Show a side in a frame. `place`: tvb, at (where the payload begins in it), position and stop (stream offsets of the
-  -- payload), frame, visited, new_units, late. `other` units and notes of the opposite side are shown where they were
-  -- decided, without bytes.
-  function show.frame(side, place, pinfo, tree)
-    if not streams.role(side) then
-      return
+  -- Items for what was found, and one for the contents of `contents` (may be nil). Returns words for the Info column.
+  local function add_items(side, place, tree, units, notes, contents)
+    local said = {}
+    local range = range_of(frame_bytes(place), place.position, place.stop - place.position)
+    local root = tree:add(protocol, range)
+    root:append_text(", " .. streams.role(side) .. ", stream offset " .. text.number(place.position))
+    add_summary(root, side, range)
+    if contents then
+      add_contents(root, contents, place)
     end
-    pinfo.cols.protocol = "XENMIG"
+    for _, unit in ipairs(units) do
+      add_unit(root, side, unit, place)
+    end
+    for index, note in ipairs(notes) do
+      said[index] = add_note[note.kind](root, note, range, side)
+    end
+    if place.late then
+      root:add_proto_expert_info(fields.experts.late, "Wireshark's TCP does not pass this segment on")
+    end
+    return said
+  end
+
+  local function show_side(side, place, pinfo, tree, contents)
     local units, notes = gather(side, place)
-    local contents = streams.unit_at(side, place.position)
     if contents and shown_here(units, contents) then
       contents = nil
     end
     local said = {}
-    if tree and (tree.visible or tree:referenced(show.dissector)) then
-      local range = range_of(frame_bytes(place), place.position, place.stop - place.position)
-      local root = tree:add(protocol, range)
-      root:append_text(", " .. streams.role(side) .. ", stream offset " .. text.number(place.position))
-      add_summary(root, side, range)
-      if contents then
-        add_contents(root, contents, place)
-      end
-      for _, unit in ipairs(units) do
-        add_unit(root, side, unit, place)
-      end
-      for index, note in ipairs(notes) do
-        said[index] = add_note[note.kind](root, note, range)
-      end
-      if place.late then
-        root:add_proto_expert_info(fields.experts.late, "Late: Wireshark's TCP does not pass this segment on")
-      end
+    if tree and tree:referenced(show.dissector) then
+      visible = tree.visible
+      said = add_items(side, place, tree, units, notes, contents)
     end
     local info = info_text(side, place, units, contents, said)
     if place.late then
@@ -475,5 +492,20 @@ do
     else
       pinfo.cols.info:set(info)
     end
+  end
+
+  -- Show a side in one of its frames. `place`: tvb, at (where the payload begins in it), position and stop (stream
+  -- offsets of the payload), frame, visited, late (TCP did not give us this frame).
+  function show.frame(side, place, pinfo, tree)
+    if streams.role(side) then
+      pinfo.cols.protocol = "XENMIG"
+      show_side(side, place, pinfo, tree, streams.unit_at(side, place.position))
+    end
+  end
+
+  -- Show what a frame of the opposite side settled. It has no bytes of this side.
+  function show.found(side, place, pinfo, tree)
+    place.late = true
+    show_side(side, place, pinfo, tree, nil)
   end
 end

@@ -101,11 +101,11 @@ do
       from, to = to, from
     end
     local flow = stream.end_flow or stream.flow
-    return string.format("Migration %d: %s -> %s, %s, entry %s", stream.index, from, to, flow.mode, flow.entry)
+    return string.format("Migration %d: %s -> %s\n  %s, entry %s", stream.index, from, to, flow.mode, flow.entry)
   end
 
   local function add_line(lines, label, value)
-    lines[#lines + 1] = string.format("  %-48s %12s", label, value)
+    lines[#lines + 1] = string.format("  %-34s %10s", label, value)
   end
 
   local function describe(stream)
@@ -114,13 +114,9 @@ do
     if sums.guest then
       lines[1] = lines[1] .. ", " .. sums.guest
     end
-    lines[2] = string.format("  %-48s %12s %10s", "records", "forward", "reverse")
-    local forward, reverse = sums.records.forward, sums.records.reverse
-    for _, name in ipairs(sorted_keys(forward, reverse)) do
-      lines[#lines + 1] = string.format("  %-48s %12d %10d", name, forward[name] or 0, reverse[name] or 0)
+    if sums.status then
+      lines[#lines + 1] = "  status at the receiver: " .. sums.status
     end
-    lines[#lines + 1] =
-      string.format("  %-48s %12d %10d", "bytes in records", sums.bytes.forward or 0, sums.bytes.reverse or 0)
     add_line(lines, "passes (before any checkpoint)", text.number(sums.passes))
     add_line(lines, "pages with contents", text.number(sums.pages))
     add_line(lines, "checkpoints", text.number(sums.checkpoints))
@@ -128,11 +124,15 @@ do
     add_line(lines, "incomplete records", text.number(sums.incomplete))
     add_line(lines, "bytes skipped while out of step", text.number(sums.skipped))
     for _, id in ipairs(sorted_keys(sums.findings)) do
-      add_line(lines, RULES[id].severity .. " " .. id, text.number(sums.findings[id]))
+      lines[#lines + 1] = string.format("  %s: %s, %d x", RULES[id].severity, id, sums.findings[id])
     end
-    if sums.status then
-      add_line(lines, "status at the receiver", sums.status)
+    lines[#lines + 1] = string.format("  %-34s %10s %10s", "records", "forward", "reverse")
+    local forward, reverse = sums.records.forward, sums.records.reverse
+    for _, name in ipairs(sorted_keys(forward, reverse)) do
+      lines[#lines + 1] = string.format("  %-34s %10d %10d", name, forward[name] or 0, reverse[name] or 0)
     end
+    lines[#lines + 1] =
+      string.format("  %-34s %10d %10d", "bytes in records", sums.bytes.forward or 0, sums.bytes.reverse or 0)
     return table.concat(lines, "\n")
   end
 

@@ -102,6 +102,8 @@ do
       places = {}, -- {frame, offset}: no segment from `frame` on lies far below `offset`
       home = {}, -- frame -> units that are shown in it
       notes = {}, -- frame -> notes that are shown in it
+      fresh_units = {}, -- found and not shown yet, while frames are visited for the first time
+      fresh_notes = {},
       seq = 0, -- the fast path's own count: next sequence number, and
       left = 0, -- how many bytes it may pass
       ack = -1, -- last raw acknowledgement number this side sent
@@ -110,12 +112,13 @@ do
   end
 
   local function new_stream(segment, pinfo)
-    -- Bits 0 and 1: a SYN and a SYN-ACK were seen.
+    -- Bits 0 and 1: a SYN and a SYN-ACK were seen. The second one tells the first number of either side.
     local seen = segment.completeness % 4
     local stream = {
       number = segment.number,
       flow = follower.pair(seen > 0 and "syn" or "mid-stream"),
-      both_syns = seen == 3,
+      both_syns = seen >= 2,
+      completeness = segment.completeness, -- as Wireshark's tcp.completeness, at the latest segment
       first = endpoint(pinfo.src, pinfo.src_port),
       port = pinfo.src_port,
       version = 0, -- counts what was fed, to know when a preview is out of date
@@ -205,6 +208,7 @@ do
     unit.frame = frame
     unit.home = home_of(unit, frame, start_at)
     add_to(side.home, unit.home, unit)
+    side.fresh_units[#side.fresh_units + 1] = unit
   end
 
   -- Let go of long opaque state: its length is known, and its bytes are in the capture.
@@ -238,9 +242,20 @@ do
       side.current = nil
     end
     for index = side.notes_seen + 1, #one.notes do
-      add_to(side.notes, frame, one.notes[index])
+      local note = one.notes[index]
+      add_to(side.notes, note.frame > 0 and note.frame or frame, note)
+      side.fresh_notes[#side.fresh_notes + 1] = note
     end
     side.notes_seen = #one.notes
+  end
+
+  -- What was found since the last call: units, notes.
+  function streams.take_fresh(side)
+    local units, notes = side.fresh_units, side.fresh_notes
+    if #units > 0 or #notes > 0 then
+      side.fresh_units, side.fresh_notes = {}, {}
+    end
+    return units, notes
   end
 
   local function update_open(side)
@@ -292,9 +307,13 @@ do
   function streams.feed(side, segment, view, length, pinfo)
     local stream, half = side.stream, side.half
     settle(side)
+    if side.current then -- what a preview said of it (see conclude) may not come true
+      side.current.cut_at, side.current.last_frame = nil, nil
+    end
     if not half.started then
       start(side, segment)
     end
+    stream.completeness = segment.completeness
     if segment.raw_ack then
       side.ack = segment.raw_ack
     end
@@ -390,11 +409,14 @@ do
 
   -- What the end of the capture would add: units cut short, records found only because nothing more comes. Made from a
   -- copy of the state when a frame is looked at again; Wireshark never says that a capture ended.
-  function streams.conclude(stream)
+  function streams.conclude(stream, segment)
     if stream.previewed == stream.version then
       return
     end
     stream.previewed = stream.version
+    -- Bits 4 and 5: a FIN or RST was seen, at any time. What is missing then never comes.
+    local completeness = segment and segment.completeness or stream.completeness
+    local closed = math.floor(completeness / 16) > 0
     for _, side in ipairs(stream.sides) do
       settle(side)
     end
@@ -412,7 +434,7 @@ do
       for place, item in pairs(side.half.queue) do
         half.queue[place] = item
       end
-      half:finish("capture end", peer_ack(side))
+      half:finish(closed and "lost" or "capture end", peer_ack(side))
     end
     flow:finish()
     stream.end_flow = flow
@@ -422,7 +444,7 @@ do
       for _, unit in ipairs(one.units) do
         local current = side.current
         if current and unit.offset == current.offset then
-          current.cut_at = unit.cut_at
+          current.cut_at, current.last_frame = unit.cut_at, unit.last_frame
           unit.frame = current.frame
         else
           unit.frame = unit.last_frame or unit.first_frame

@@ -158,15 +158,25 @@ do
     return unit.pages
   end
 
-  -- The pfns whose contents lie in the stream bytes `start` to `stop`: first, last; nil when none do.
-  function values.pfns_between(unit, start, stop)
+  -- Where the page contents of a unit begin in the stream; false when its list is not whole or does not fit its length.
+  local function contents_at(unit)
     local before = codec.list_plan(unit.record)
     if not before or #unit.body < before + 8 then
-      return nil
+      return false
+    elseif codec.expected_length(unit.record, unit.body, unit.order) ~= unit.body_length then
+      return false
     end
-    local contents = unit.offset + unit.header_size + #unit.body
-    local whole = codec.expected_length(unit.record, unit.body, unit.order)
-    if whole ~= unit.body_length or stop <= contents then
+    return unit.offset + unit.header_size + #unit.body
+  end
+
+  -- The pages whose contents lie in the stream bytes `start` to `stop`: first, last (counted from 1 among those that
+  -- have contents); nil when none do.
+  function values.pages_between(unit, start, stop)
+    if unit.contents_at == nil or unit.contents_of ~= #unit.body then -- asked for every frame: remembered
+      unit.contents_at, unit.contents_of = contents_at(unit), #unit.body
+    end
+    local contents = unit.contents_at
+    if not contents or stop <= contents then
       return nil
     end
     local pages = values.pages(unit)
@@ -175,7 +185,21 @@ do
     if not pages[first] or last < first then
       return nil
     end
-    local raw = sub(unit.body, before + 1)
-    return pfn_at(raw, 8 * pages[first] - 7, unit.order, true), pfn_at(raw, 8 * pages[last] - 7, unit.order, true)
+    return first, last
+  end
+
+  -- The pfn of a page, counted from 1 among those that have contents.
+  function values.page_pfn(unit, index)
+    local before = codec.list_plan(unit.record)
+    return pfn_at(unit.body, before + 8 * values.pages(unit)[index] - 7, unit.order, true)
+  end
+
+  -- The pfns whose contents lie in the stream bytes `start` to `stop`: first, last; nil when none do.
+  function values.pfns_between(unit, start, stop)
+    local first, last = values.pages_between(unit, start, stop)
+    if not first then
+      return nil
+    end
+    return values.page_pfn(unit, first), values.page_pfn(unit, last)
   end
 end

@@ -111,4 +111,4 @@ def test_there_are_enough_cases():
 @pytest.mark.parametrize("tshark", available(), ids=str)
 def test_the_damage_leaves_something_to_dissect(tshark, tmp_path):
     path = damaged("xl-hvm-v3", "behind-headers-0.0005", tmp_path)
-    assert len(tshark.rows(path, ["xenmig.type"], "-Y", "xenmig.type == PAGE_DATA")) > 0
+    assert len(tshark.rows(path, ["xenmig.type"], "-2", "-Y", 'xenmig.type == "PAGE_DATA"')) > 0
