@@ -6851,7 +6851,9 @@ end
 local streams = {
   by_number = {}, -- tcp.stream -> stream
   list = {}, -- streams that are migrations, in the order they were found
+  followed = 0, -- connections that are or may be migrations
   fast = {}, -- source port -> the side whose page contents are being passed without looking at them
+  only = nil, -- that side, if its segments can not be mistaken for any other's: saves asking for the port
   open = 0, -- sides with a hole that may still be filled
   searched = 0, -- connections captured from their middle in which no record was found yet
 }
@@ -6875,11 +6877,11 @@ do
   end
 
   function streams.reset()
-    streams.by_number, streams.list = {}, {}
+    streams.by_number, streams.list, streams.followed, streams.only = {}, {}, 0, nil
     for port in pairs(streams.fast) do
       streams.fast[port] = nil
     end
-    streams.open, streams.searched = 0, 0
+    streams.open, streams.searched, streams.bare = 0, 0, nil
     budget.used = 0
   end
 
@@ -6896,12 +6898,23 @@ do
     return source:raw(at, 20), source, at
   end
 
+  local function endpoint(address, port)
+    return tostring(address) .. " " .. port
+  end
+
+  -- Both ends of a connection, whatever the direction. They stand in for the number of the stream where Wireshark makes
+  -- no fields while it loads a capture (as sharkd); such a "bare" segment is taken for the next one of its direction.
+  local function connection_of(pinfo)
+    local one, other = endpoint(pinfo.src, pinfo.src_port), endpoint(pinfo.dst, pinfo.dst_port)
+    return one < other and one .. " " .. other or other .. " " .. one
+  end
+
   -- A segment: stream number, seq (as Wireshark counts it), relative (seq counts from the SYN), raw and raw_ack (as
   -- the header says), header, source and at (where the TCP header is).
   function streams.segment_of(pinfo)
     local info, number = last_of(seq_field), last_of(stream_field)
     if not info or not number then
-      return nil
+      return { number = connection_of(pinfo), bare = true, completeness = 3, frame = pinfo.number }
     end
     local header, source, at = tcp_header(info)
     if not header then
@@ -6926,10 +6939,6 @@ do
 
   ---------------------------------------------------------------------------------------------------------------------
   -- Streams and sides
-
-  local function endpoint(address, port)
-    return tostring(address) .. " " .. port
-  end
 
   local function new_side(stream, index)
     local one = stream.flow.followers[index]
@@ -6970,6 +6979,8 @@ do
     stream.same_ports = pinfo.src_port == pinfo.dst_port
     stream.sides = { new_side(stream, 1), new_side(stream, 2) }
     streams.by_number[segment.number] = stream
+    streams.followed = streams.followed + 1
+    streams.only = nil
     return stream
   end
 
@@ -6984,7 +6995,11 @@ do
   -- The stream and side of a segment; nil for a stream that is not followed (unless `create`).
   function streams.find(segment, pinfo, create)
     local stream = streams.by_number[segment.number]
+    if not stream and streams.bare and not segment.bare then
+      stream = streams.by_number[connection_of(pinfo)]
+    end
     if not stream and create then
+      streams.bare = streams.bare or segment.bare
       stream = new_stream(segment, pinfo)
     end
     if not stream then
@@ -7000,19 +7015,24 @@ do
   ---------------------------------------------------------------------------------------------------------------------
   -- The first visit
 
-  -- Take back what the fast path counted.
+  -- Take back what the fast path counted; returns how many bytes that were.
   local function settle(side)
     local half = side.half
+    local passed = 0
     if half.started and side.left > 0 then
-      local passed = (side.seq - half.seq) % SEQUENCES
+      passed = (side.seq - half.seq) % SEQUENCES
       if passed > 0 then
         half:pass(passed, half.follower.last_frame)
       end
     end
     side.left = 0
+    return passed
   end
 
   local function start(side, segment)
+    if segment.bare then
+      return side.half:start(1)
+    end
     -- With its SYN in the capture, Wireshark counts a direction's first byte as 1.
     local from_syn = segment.relative and (side.stream.both_syns or segment.seq == 1)
     side.half:start(from_syn and 1 or segment.seq)
@@ -7128,6 +7148,10 @@ do
   end
 
   local function update_search(stream)
+    if stream.flow.uninteresting and not stream.given_up then
+      stream.given_up = true
+      streams.followed = streams.followed - 1
+    end
     if stream.searched and (stream.flow.announced or stream.flow.uninteresting) then
       stream.searched = nil
       streams.searched = streams.searched - 1
@@ -7149,7 +7173,9 @@ do
   -- Feed a segment: `view` has the captured bytes of its payload, `length` counts those on the wire.
   function streams.feed(side, segment, view, length, pinfo)
     local stream, half = side.stream, side.half
-    settle(side)
+    streams.only = nil
+    local passed = settle(side)
+    side.ends_unseen = false
     if side.current then -- what a preview said of it (see conclude) may not come true
       side.current.cut_at, side.current.last_frame = nil, nil
     end
@@ -7160,8 +7186,13 @@ do
     if segment.raw_ack then
       side.ack = segment.raw_ack
     end
+    segment.seq = segment.seq or half.seq
     local start_at = half:offset_of(segment.seq)
     note_place(side, segment.frame, half.next)
+    if passed > 0 and view.length < length and start_at > half.next then
+      -- Frames are cut by the snap length, and so was the last one, which the fast path took for whole.
+      half:segment(half.seq, framer.text_view(""), start_at - half.next, peer_ack(side), segment.frame, pinfo.abs_ts)
+    end
     half:segment(segment.seq, view, length, peer_ack(side), segment.frame, pinfo.abs_ts)
     stream.version = stream.version + 1
     collect_all(stream, segment.frame, side, start_at)
@@ -7180,6 +7211,12 @@ do
     end
   end
 
+  -- A side is recognised by its sequence number alone when there is no other connection, and its opposite is far away.
+  local function unmistakable(side)
+    local far = streams.other(side).half.next - side.half.next
+    return streams.followed == 1 and (far < 0 or far > side.left)
+  end
+
   -- Let the fast path pass what nobody needs, if nothing has to be shown.
   function streams.go_fast(side, port)
     local half = side.half
@@ -7188,6 +7225,7 @@ do
       side.seq = half.seq
       side.left = math.min(skip, PLACE_DISTANCE)
       streams.fast[port] = side
+      streams.only = unmistakable(side) and side or nil
     elseif streams.fast[port] == side then
       streams.fast[port] = nil
     end
@@ -7261,7 +7299,7 @@ do
     local completeness = segment and segment.completeness or stream.completeness
     local closed = math.floor(completeness / 16) > 0
     for _, side in ipairs(stream.sides) do
-      settle(side)
+      side.ends_unseen = settle(side) > 0 or side.ends_unseen
     end
     local flow = stream.flow:preview()
     for index, side in ipairs(stream.sides) do
@@ -7287,7 +7325,8 @@ do
       for _, unit in ipairs(one.units) do
         local current = side.current
         if current and unit.offset == current.offset then
-          current.cut_at, current.last_frame = unit.cut_at, unit.last_frame
+          current.cut_at = unit.cut_at
+          current.last_frame = not side.ends_unseen and unit.last_frame or nil -- the fast path keeps no frame numbers
           unit.frame = current.frame
         else
           unit.frame = unit.last_frame or unit.first_frame
@@ -7446,8 +7485,11 @@ do
     local item = put(node, name, range, value)
     if element.names and element.names.kind == "flags" then
       item:append_text(" (" .. values.name_of(element.names, one.value) .. ")")
-      for bit, word in pairs(element.names.values) do
-        put(item, name .. "." .. word:lower(), range, math.floor(one.value / 2 ^ bit) % 2 == 1)
+      for bit = 0, 31 do
+        local word = element.names.values[bit]
+        if word then
+          put(item, name .. "." .. word:lower(), range, math.floor(one.value / 2 ^ bit) % 2 == 1)
+        end
       end
     elseif element.const_value and one.value ~= element.const_value then
       item:append_text(" [" .. text.number(element.const_value) .. " expected]")
@@ -7546,10 +7588,10 @@ do
         local counts = values.type_counts(raw, unit.order)
         local types_item = put(node, prefix .. ".types", range, values.types_text(counts))
         types_item:set_generated()
-        for word, number in pairs(counts) do
-          local type_name = prefix .. ".types." .. word:lower()
-          if fields.by_name[type_name] then
-            derive(types_item, type_name, range, number)
+        for nibble = 0, 15 do
+          local word = CONST.PAGE_TYPE[nibble]
+          if word and counts[word] then
+            derive(types_item, prefix .. ".types." .. word:lower(), range, counts[word])
           end
         end
       end
@@ -8094,9 +8136,9 @@ do
   local fast_sides, seq_field = streams.fast, streams.seq_field
 
   -- Every segment with payload comes through here, and nearly all of them are page contents that nobody looks at: those
-  -- are recognised by their sequence number and passed. (Each call into Wireshark counts: four are made.)
+  -- are recognised by their sequence number and passed. (Each call into Wireshark counts: three are made.)
   local function dissect(tvb, pinfo, tree)
-    local fast = fast_sides[pinfo.src_port]
+    local fast = streams.only or fast_sides[pinfo.src_port]
     if fast then
       local info = seq_field()
       local seq, length = info and info.value, tvb:len()
@@ -8185,6 +8227,9 @@ do
   end
 
   local function whole_segment(tvb, segment)
+    if segment.bare then
+      return true
+    end
     local _, _, length = payload_of(segment)
     return length == tvb:reported_len()
   end
@@ -8235,7 +8280,7 @@ do
   local function late_segment(pinfo, tree, was_handed)
     local segment = streams.segment_of(pinfo)
     local side, stream
-    if segment then
+    if segment and not segment.bare then
       side, stream = streams.find(segment, pinfo, every_segment)
     end
     if not side or stream.flow.uninteresting then

@@ -76,9 +76,9 @@ do
   local fast_sides, seq_field = streams.fast, streams.seq_field
 
   -- Every segment with payload comes through here, and nearly all of them are page contents that nobody looks at: those
-  -- are recognised by their sequence number and passed. (Each call into Wireshark counts: four are made.)
+  -- are recognised by their sequence number and passed. (Each call into Wireshark counts: three are made.)
   local function dissect(tvb, pinfo, tree)
-    local fast = fast_sides[pinfo.src_port]
+    local fast = streams.only or fast_sides[pinfo.src_port]
     if fast then
       local info = seq_field()
       local seq, length = info and info.value, tvb:len()
@@ -167,6 +167,9 @@ do
   end
 
   local function whole_segment(tvb, segment)
+    if segment.bare then
+      return true
+    end
     local _, _, length = payload_of(segment)
     return length == tvb:reported_len()
   end
@@ -217,7 +220,7 @@ do
   local function late_segment(pinfo, tree, was_handed)
     local segment = streams.segment_of(pinfo)
     local side, stream
-    if segment then
+    if segment and not segment.bare then
       side, stream = streams.find(segment, pinfo, every_segment)
     end
     if not side or stream.flow.uninteresting then

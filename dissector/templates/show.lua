@@ -117,8 +117,11 @@ do
     local item = put(node, name, range, value)
     if element.names and element.names.kind == "flags" then
       item:append_text(" (" .. values.name_of(element.names, one.value) .. ")")
-      for bit, word in pairs(element.names.values) do
-        put(item, name .. "." .. word:lower(), range, math.floor(one.value / 2 ^ bit) % 2 == 1)
+      for bit = 0, 31 do
+        local word = element.names.values[bit]
+        if word then
+          put(item, name .. "." .. word:lower(), range, math.floor(one.value / 2 ^ bit) % 2 == 1)
+        end
       end
     elseif element.const_value and one.value ~= element.const_value then
       item:append_text(" [" .. text.number(element.const_value) .. " expected]")
@@ -217,10 +220,10 @@ do
         local counts = values.type_counts(raw, unit.order)
         local types_item = put(node, prefix .. ".types", range, values.types_text(counts))
         types_item:set_generated()
-        for word, number in pairs(counts) do
-          local type_name = prefix .. ".types." .. word:lower()
-          if fields.by_name[type_name] then
-            derive(types_item, type_name, range, number)
+        for nibble = 0, 15 do
+          local word = CONST.PAGE_TYPE[nibble]
+          if word and counts[word] then
+            derive(types_item, prefix .. ".types." .. word:lower(), range, counts[word])
           end
         end
       end
