@@ -6852,7 +6852,9 @@ local streams = {
   by_number = {}, -- tcp.stream -> stream
   list = {}, -- streams that are migrations, in the order they were found
   followed = 0, -- connections that are or may be migrations
+  ports = {}, -- source port -> how many of their sides have it
   fast = {}, -- source port -> the side whose page contents are being passed without looking at them
+  cut = false, -- some segment is cut by the snap length: nothing can be passed without looking
   only = nil, -- that side, if its segments can not be mistaken for any other's: saves asking for the port
   open = 0, -- sides with a hole that may still be filled
   searched = 0, -- connections captured from their middle in which no record was found yet
@@ -6876,8 +6878,18 @@ do
     return all[#all]
   end
 
+  -- Whether Wireshark counts sequence numbers from the SYN, as it does by default; nil where it does not tell.
+  local function counts_relatively()
+    if not get_preference then
+      return nil
+    end
+    return get_preference("tcp.relative_sequence_numbers") and get_preference("tcp.analyze_sequence_numbers")
+  end
+
   function streams.reset()
     streams.by_number, streams.list, streams.followed, streams.only = {}, {}, 0, nil
+    streams.ports, streams.cut = {}, false
+    streams.relative = counts_relatively()
     for port in pairs(streams.fast) do
       streams.fast[port] = nil
     end
@@ -6921,6 +6933,10 @@ do
       return nil
     end
     local raw = codec.uint(header, 5, 4, "big")
+    local relative = streams.relative
+    if relative == nil then
+      relative = info.value ~= raw
+    end
     local has_ack = math.floor(header:byte(14) / 16) % 2 == 1
     local completeness = last_of(completeness_field)
     return {
@@ -6928,7 +6944,7 @@ do
       seq = info.value,
       raw = raw,
       raw_ack = has_ack and codec.uint(header, 9, 4, "big") or nil,
-      relative = info.value ~= raw,
+      relative = relative,
       completeness = completeness and completeness.value or 0,
       header = header,
       source = source,
@@ -6963,6 +6979,14 @@ do
     }
   end
 
+  local function count_followed(stream, more)
+    streams.followed = streams.followed + more
+    for _, port in ipairs(stream.ports) do
+      streams.ports[port] = (streams.ports[port] or 0) + more
+      streams.fast[port] = nil
+    end
+  end
+
   local function new_stream(segment, pinfo)
     -- Bits 0 and 1: a SYN and a SYN-ACK were seen. The second one tells the first number of either side.
     local seen = segment.completeness % 4
@@ -6979,7 +7003,8 @@ do
     stream.same_ports = pinfo.src_port == pinfo.dst_port
     stream.sides = { new_side(stream, 1), new_side(stream, 2) }
     streams.by_number[segment.number] = stream
-    streams.followed = streams.followed + 1
+    stream.ports = { pinfo.src_port, pinfo.dst_port }
+    count_followed(stream, 1)
     streams.only = nil
     return stream
   end
@@ -7150,7 +7175,7 @@ do
   local function update_search(stream)
     if stream.flow.uninteresting and not stream.given_up then
       stream.given_up = true
-      streams.followed = streams.followed - 1
+      count_followed(stream, -1)
     end
     if stream.searched and (stream.flow.announced or stream.flow.uninteresting) then
       stream.searched = nil
@@ -7189,6 +7214,7 @@ do
     segment.seq = segment.seq or half.seq
     local start_at = half:offset_of(segment.seq)
     note_place(side, segment.frame, half.next)
+    streams.cut = streams.cut or view.length < length
     if passed > 0 and view.length < length and start_at > half.next then
       -- Frames are cut by the snap length, and so was the last one, which the fast path took for whole.
       half:segment(half.seq, framer.text_view(""), start_at - half.next, peer_ack(side), segment.frame, pinfo.abs_ts)
@@ -7221,7 +7247,8 @@ do
   function streams.go_fast(side, port)
     local half = side.half
     local skip = half.follower:skip()
-    if skip > 0 and not side.open and not half.follower.ignored then
+    local possible = not side.open and not streams.cut and streams.ports[port] == 1 and not half.follower.ignored
+    if skip > 0 and possible then
       side.seq = half.seq
       side.left = math.min(skip, PLACE_DISTANCE)
       streams.fast[port] = side
@@ -8108,6 +8135,8 @@ do
     }
   end
 
+  local length_of = nil -- the method tvb.len: looking it up every time costs as much as calling it
+
   -- One segment whose stream is followed. Returns the side, or nil when it is no migration (yet).
   local function segment_of_stream(tvb, pinfo, tree, segment, side)
     local stream = side.stream
@@ -8128,6 +8157,7 @@ do
       show.frame(side, place_of(side, segment, tvb, 0, tvb:len(), visited), pinfo, tree)
     else
       streams.take_fresh(side)
+      length_of = tvb.len
       streams.go_fast(side, pinfo.src_port)
     end
     return side
@@ -8136,12 +8166,13 @@ do
   local fast_sides, seq_field = streams.fast, streams.seq_field
 
   -- Every segment with payload comes through here, and nearly all of them are page contents that nobody looks at: those
-  -- are recognised by their sequence number and passed. (Each call into Wireshark counts: three are made.)
+  -- are recognised by their sequence number and passed. (Each call into Wireshark counts: three are made. info() is the
+  -- value of a field.)
   local function dissect(tvb, pinfo, tree)
     local fast = streams.only or fast_sides[pinfo.src_port]
     if fast then
       local info = seq_field()
-      local seq, length = info and info.value, tvb:len()
+      local seq, length = info and info(), length_of(tvb)
       if seq == fast.seq and length < fast.left then
         fast.seq = (seq + length) % 4294967296
         fast.left = fast.left - length

@@ -48,6 +48,8 @@ do
     }
   end
 
+  local length_of = nil -- the method tvb.len: looking it up every time costs as much as calling it
+
   -- One segment whose stream is followed. Returns the side, or nil when it is no migration (yet).
   local function segment_of_stream(tvb, pinfo, tree, segment, side)
     local stream = side.stream
@@ -68,6 +70,7 @@ do
       show.frame(side, place_of(side, segment, tvb, 0, tvb:len(), visited), pinfo, tree)
     else
       streams.take_fresh(side)
+      length_of = tvb.len
       streams.go_fast(side, pinfo.src_port)
     end
     return side
@@ -76,12 +79,13 @@ do
   local fast_sides, seq_field = streams.fast, streams.seq_field
 
   -- Every segment with payload comes through here, and nearly all of them are page contents that nobody looks at: those
-  -- are recognised by their sequence number and passed. (Each call into Wireshark counts: three are made.)
+  -- are recognised by their sequence number and passed. (Each call into Wireshark counts: three are made. info() is the
+  -- value of a field.)
   local function dissect(tvb, pinfo, tree)
     local fast = streams.only or fast_sides[pinfo.src_port]
     if fast then
       local info = seq_field()
-      local seq, length = info and info.value, tvb:len()
+      local seq, length = info and info(), length_of(tvb)
       if seq == fast.seq and length < fast.left then
         fast.seq = (seq + length) % 4294967296
         fast.left = fast.left - length

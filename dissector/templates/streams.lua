@@ -9,7 +9,9 @@ local streams = {
   by_number = {}, -- tcp.stream -> stream
   list = {}, -- streams that are migrations, in the order they were found
   followed = 0, -- connections that are or may be migrations
+  ports = {}, -- source port -> how many of their sides have it
   fast = {}, -- source port -> the side whose page contents are being passed without looking at them
+  cut = false, -- some segment is cut by the snap length: nothing can be passed without looking
   only = nil, -- that side, if its segments can not be mistaken for any other's: saves asking for the port
   open = 0, -- sides with a hole that may still be filled
   searched = 0, -- connections captured from their middle in which no record was found yet
@@ -33,8 +35,18 @@ do
     return all[#all]
   end
 
+  -- Whether Wireshark counts sequence numbers from the SYN, as it does by default; nil where it does not tell.
+  local function counts_relatively()
+    if not get_preference then
+      return nil
+    end
+    return get_preference("tcp.relative_sequence_numbers") and get_preference("tcp.analyze_sequence_numbers")
+  end
+
   function streams.reset()
     streams.by_number, streams.list, streams.followed, streams.only = {}, {}, 0, nil
+    streams.ports, streams.cut = {}, false
+    streams.relative = counts_relatively()
     for port in pairs(streams.fast) do
       streams.fast[port] = nil
     end
@@ -78,6 +90,10 @@ do
       return nil
     end
     local raw = codec.uint(header, 5, 4, "big")
+    local relative = streams.relative
+    if relative == nil then
+      relative = info.value ~= raw
+    end
     local has_ack = math.floor(header:byte(14) / 16) % 2 == 1
     local completeness = last_of(completeness_field)
     return {
@@ -85,7 +101,7 @@ do
       seq = info.value,
       raw = raw,
       raw_ack = has_ack and codec.uint(header, 9, 4, "big") or nil,
-      relative = info.value ~= raw,
+      relative = relative,
       completeness = completeness and completeness.value or 0,
       header = header,
       source = source,
@@ -120,6 +136,14 @@ do
     }
   end
 
+  local function count_followed(stream, more)
+    streams.followed = streams.followed + more
+    for _, port in ipairs(stream.ports) do
+      streams.ports[port] = (streams.ports[port] or 0) + more
+      streams.fast[port] = nil
+    end
+  end
+
   local function new_stream(segment, pinfo)
     -- Bits 0 and 1: a SYN and a SYN-ACK were seen. The second one tells the first number of either side.
     local seen = segment.completeness % 4
@@ -136,7 +160,8 @@ do
     stream.same_ports = pinfo.src_port == pinfo.dst_port
     stream.sides = { new_side(stream, 1), new_side(stream, 2) }
     streams.by_number[segment.number] = stream
-    streams.followed = streams.followed + 1
+    stream.ports = { pinfo.src_port, pinfo.dst_port }
+    count_followed(stream, 1)
     streams.only = nil
     return stream
   end
@@ -307,7 +332,7 @@ do
   local function update_search(stream)
     if stream.flow.uninteresting and not stream.given_up then
       stream.given_up = true
-      streams.followed = streams.followed - 1
+      count_followed(stream, -1)
     end
     if stream.searched and (stream.flow.announced or stream.flow.uninteresting) then
       stream.searched = nil
@@ -346,6 +371,7 @@ do
     segment.seq = segment.seq or half.seq
     local start_at = half:offset_of(segment.seq)
     note_place(side, segment.frame, half.next)
+    streams.cut = streams.cut or view.length < length
     if passed > 0 and view.length < length and start_at > half.next then
       -- Frames are cut by the snap length, and so was the last one, which the fast path took for whole.
       half:segment(half.seq, framer.text_view(""), start_at - half.next, peer_ack(side), segment.frame, pinfo.abs_ts)
@@ -378,7 +404,8 @@ do
   function streams.go_fast(side, port)
     local half = side.half
     local skip = half.follower:skip()
-    if skip > 0 and not side.open and not half.follower.ignored then
+    local possible = not side.open and not streams.cut and streams.ports[port] == 1 and not half.follower.ignored
+    if skip > 0 and possible then
       side.seq = half.seq
       side.left = math.min(skip, PLACE_DISTANCE)
       streams.fast[port] = side
