@@ -159,6 +159,8 @@ class Engine:
         if segment.length:
             if not half.started:
                 connection.start(index, seq)
+            if connection.first < 0:
+                connection.first = index
             half.segment(seq, segment.payload, segment.length, peer.fast[ACK], number, time)
         if peer.started and segment.flags & ACK_FLAG:
             peer.check(segment.ack, number, time)

@@ -175,7 +175,7 @@ class Contents(events.ContentsSource, Registry, Protocol):
 class Connection:
     """A flow over TCP: the two half flows that feed it."""
 
-    __slots__ = ("closing", "closing_since", "flow", "halves", "isns", "key", "synced")
+    __slots__ = ("closing", "closing_since", "first", "flow", "halves", "isns", "key", "synced")
 
     def __init__(self, key: bytes, flow: Flow, limits: Limits, budget: Budget) -> None:
         self.key = key
@@ -185,6 +185,8 @@ class Connection:
         """Sequence number up to which each half has accounted for what the kernel passed."""
         self.isns: list[int | None] = [None, None]
         """First sequence number of each half, where a SYN told it."""
+        self.first = -1
+        """Which half sent the first payload, -1 before there is any."""
         self.closing = ""
         """Why this connection is about to end: ``rst`` or ``fin``; empty when it is not."""
         self.closing_since = 0
@@ -231,7 +233,8 @@ class Connection:
         """End both directions and the flow."""
         hole = "capture end" if reason == "capture end" else "lost"
         self.catch_up()
-        for index, half in enumerate(self.halves):
-            half.finish(hole, self.peer_ack(index))
+        # What waits in one half may tell what the other one is. Whoever sent the SYN says nothing: first payload first.
+        for index in (0, 1) if self.first < 1 else (1, 0):
+            self.halves[index].finish(hole, self.peer_ack(index))
         self.flow.finish(reason)
         self.publish()
