@@ -4,12 +4,16 @@
 local text = {}
 
 do
+  -- Numbers of 64 bits are floats here, which Lua 5.3 and later do not take for %d and %x when they are large.
   function text.number(value)
-    return string.format("%d", value)
+    return string.format("%.0f", value)
   end
 
   function text.hex(value)
-    return string.format("0x%x", value)
+    if value < 4294967296 then
+      return string.format("0x%x", value)
+    end
+    return string.format("0x%x%08x", math.floor(value / 4294967296), value % 4294967296)
   end
 
   local PLURALS = { leaf = "leaves" }

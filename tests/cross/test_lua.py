@@ -226,16 +226,18 @@ def test_one_pass(tshark, name):
 def test_frames_in_random_order(tshark, name):
     """As when somebody clicks about in a loaded file: each tree is the same as in order."""
     path = FILES[name]
-    trees = tshark.trees(path, "-2", display_filter="frame", allowed=CUT.get(name, ""))
-    in_order = {number: [labels(root) for root in roots] for number, roots in trees}
+    # Whether sharkd's first pass takes the fast path depends on its version; it matters only where the end is unseen.
+    filters = ["frame", "xenmig"] if name in END_UNSEEN else ["frame"]
+    in_order = []
+    for shown in filters:
+        trees = tshark.trees(path, "-2", display_filter=shown, allowed=CUT.get(name, ""))
+        in_order.append({number: [labels(root) for root in roots] for number, roots in trees})
     count = len(tshark.run(path, "-T", "fields", "-e", "frame.number").stdout.split())
     frames = list(range(1, count + 1))
     random.Random(name).shuffle(frames)
-    shown = sharkd.trees(tshark, path, frames)
-    wrong = [
-        n for n, roots in zip(frames, shown, strict=True) if [labels(root) for root in roots] != in_order.get(n, [])
-    ]
-    assert wrong == []
+    shown_by_sharkd = zip(frames, sharkd.trees(tshark, path, frames), strict=True)
+    found = {number: [labels(root) for root in roots] for number, roots in shown_by_sharkd}
+    assert any(found == {number: trees.get(number, []) for number in frames} for trees in in_order)
 
 
 # -- preferences of Wireshark, and other ways to us -------------------------------------------------------------------
