@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from dissector import spec
 from dissector.spec import findings
@@ -249,26 +249,3 @@ ONLY_OURS: Final[Mapping[str, str]] = {f"{PROTOCOL}.{name}": instead for name, i
     f"{field.name}_name": f'{field.name} == "NAME"' for field in ALL if field.names is not None
 }
 """Names that only ``xendissect read -Y`` knows, and what to write in Wireshark instead."""
-
-
-def row(field: FilterName) -> dict[str, Any]:
-    """Return what a Lua table says about a field: all but None, the type as a member of Wireshark's ``ftypes``."""
-    names = field.names
-    words = None
-    if names is not None:
-        words = (
-            {"kind": "enum", "values": names.values}
-            if isinstance(names, Enum)
-            else {"kind": "flags", "values": names.bits}
-        )
-    return {
-        "name": field.name,
-        "label": field.label,
-        "type": field.type.removeprefix("FT_"),
-        "base": field.base if field.base != "NONE" else None,
-        "mask": field.mask,
-        "width": field.width,
-        "names": words,
-        "meaning": field.meaning,
-        "section": field.section or None,
-    }

@@ -153,6 +153,21 @@ def _element(element: model.Element) -> Table:
             return {"kind": "pairs", "name": element.name, "meaning": element.meaning}
 
 
+def field_row(field: filter_names.FilterName) -> Table:
+    """Return what is needed to register a display-filter field, its type as a name in Wireshark's ``ftypes``."""
+    return {
+        "name": field.name,
+        "label": field.label,
+        "type": field.type.removeprefix("FT_"),
+        "base": field.base if field.base != "NONE" else None,
+        "mask": field.mask,
+        "width": field.width,
+        "names": _names(field.names),
+        "meaning": field.meaning,
+        "section": field.section or None,
+    }
+
+
 def key(record: model.Record) -> str:
     """Return the name of a record in the Lua tables, such as ``libxc.PAGE_DATA``."""
     return f"{record.layer}.{record.name}"
@@ -274,7 +289,7 @@ def tables() -> Table:
         "RULES": {rule.id: dataclasses.asdict(rule) for rule in _rules().values()},
         "FINDING": {name: rule.id for name, rule in _rules().items()},
         "CONST": constants(),
-        "FIELDS": [filter_names.row(name) for name in filter_names.ALL],
+        "FIELDS": [field_row(name) for name in filter_names.ALL],
     }
 
 

@@ -3431,15 +3431,21 @@ local codec = {}
 do
   local byte, sub = string.byte, string.sub
 
+  -- The low and the high half of the u64 at place `at` (from 1) of a string.
+  function codec.halves(text, at, order)
+    local first, second = codec.uint(text, at, 4, order), codec.uint(text, at + 4, 4, order)
+    if order == "little" then
+      return first, second
+    end
+    return second, first
+  end
+
   -- Integer of `size` bytes at place `at` (from 1) of a string.
   function codec.uint(text, at, size, order)
     local value = 0
     if size == 8 then
-      local first, second = codec.uint(text, at, 4, order), codec.uint(text, at + 4, 4, order)
-      if order == "little" then
-        first, second = second, first
-      end
-      return first * 4294967296.0 + second
+      local low, high = codec.halves(text, at, order)
+      return high * 4294967296.0 + low
     elseif order == "little" then
       for place = at + size - 1, at, -1 do
         value = value * 256 + byte(text, place)
@@ -3662,11 +3668,7 @@ do
   function codec.entries(raw, order)
     local pfns, types = {}, {}
     for index = 1, math.floor(#raw / 8) do
-      local at = 8 * index - 7
-      local low, high = codec.uint(raw, at, 4, order), codec.uint(raw, at + 4, 4, order)
-      if order == "big" then
-        low, high = high, low
-      end
+      local low, high = codec.halves(raw, 8 * index - 7, order)
       pfns[index] = high % 1048576 * 4294967296.0 + low
       types[index] = math.floor(high / 268435456)
     end
@@ -3950,17 +3952,15 @@ do
 
   -- A pfn without its page type; `at` is the place (from 1) of the entry.
   local function pfn_at(raw, at, order, typed)
-    local value = codec.uint(raw, at, 8, order)
+    local low, high = codec.halves(raw, at, order)
     if typed then
-      local high = codec.uint(raw, order == "little" and at + 4 or at, 4, order)
-      local low = codec.uint(raw, order == "little" and at or at + 4, 4, order)
-      value = high % 1048576 * 4294967296.0 + low
+      high = high % 1048576
     end
-    return value
+    return high * 4294967296.0 + low
   end
 
   -- How many entries a list has on the wire, and whether all of them are at hand.
-  function values.list_size(unit, node, fields)
+  local function list_size(unit, node, fields)
     local element = node.element
     local count = element.count and fields[element.count]
     if not count then
@@ -3972,7 +3972,7 @@ do
 
   local function add_list(unit, node, fields)
     local element, raw = node.element, node.value
-    local count, whole = values.list_size(unit, node, fields)
+    local count, whole = list_size(unit, node, fields)
     if element.count == nil then
       fields.count = count
     end
@@ -4039,7 +4039,7 @@ do
     return codec.walk(unit.record, unit.body, unit.order, MOST_ITEMS)
   end
 
-  -- Everything a unit says, by name.
+  -- Everything a unit says, by name; `nodes` (optional) are its elements.
   function values.of(unit, nodes)
     return add_nodes(unit, nodes or values.nodes(unit), {})
   end
@@ -4048,7 +4048,7 @@ do
   function values.pages(unit)
     if unit.pages == nil then
       local pages, carries = {}, CONST.DATA_PAGE_TYPES
-      local raw = sub(unit.body, 9)
+      local raw = sub(unit.body, codec.list_plan(unit.record) + 1)
       for at = unit.order == "little" and 8 or 1, #raw, 8 do
         if carries[math.floor(byte(raw, at) / 16)] then
           pages[#pages + 1] = math.floor((at - 1) / 8) + 1
@@ -6858,8 +6858,8 @@ local streams = {
   followed = 0, -- connections that are or may be migrations
   ports = {}, -- source port -> how many of their sides have it
   fast = {}, -- source port -> the side whose page contents are being passed without looking at them
-  cut = false, -- some segment is cut by the snap length: nothing can be passed without looking
   only = nil, -- that side, if its segments can not be mistaken for any other's: saves asking for the port
+  cut = false, -- some segment is cut by the snap length: nothing can be passed without looking
   open = 0, -- sides with a hole that may still be filled
   searched = 0, -- connections captured from their middle in which no record was found yet
 }
@@ -7091,9 +7091,7 @@ do
     if unit.offset + unit.size > start_at then
       return frame
     end
-    return unit.record.body[1] and unit.record.body[#unit.record.body].kind == "pages" and unit.first_frame
-      or unit.last_frame
-      or frame
+    return codec.list_plan(unit.record) and unit.first_frame or unit.last_frame or frame
   end
 
   local function place_unit(side, unit, frame, start_at)
@@ -7156,7 +7154,6 @@ do
       side.open = open
       streams.open = streams.open + (open and 1 or -1)
     end
-    return open
   end
 
   -- What the other side acknowledged, in this side's count.
@@ -7187,15 +7184,19 @@ do
     end
   end
 
+  -- Number a stream that is known to be a migration, once.
+  local function list(stream, flow)
+    if flow.announced and not stream.index then
+      stream.index = #streams.list
+      streams.list[#streams.list + 1] = stream
+    end
+  end
+
   -- Both sides may have found something: one can tell the other what it is.
   local function collect_all(stream, frame, side, start_at)
     collect(side, frame, start_at)
     collect(streams.other(side), frame, streams.other(side).half.next)
-    if stream.flow.announced and not stream.listed then
-      stream.listed = true
-      streams.list[#streams.list + 1] = stream
-      stream.index = #streams.list - 1
-    end
+    list(stream, stream.flow)
     update_search(stream)
   end
 
@@ -7265,38 +7266,30 @@ do
   ---------------------------------------------------------------------------------------------------------------------
   -- Later visits
 
-  -- Stream offset of a segment of a frame that was visited before.
-  function streams.position(side, segment)
-    local places, low, high = side.places, 1, #side.places
-    if high == 0 then
-      return 0
-    end
+  -- The last item of a list, sorted by `key`, whose `key` is at most `most`; nil when there is none.
+  local function last_up_to(items, key, most)
+    local low, high = 0, #items
     while low < high do
       local middle = math.floor((low + high + 1) / 2)
-      if places[middle].frame <= segment.frame then
+      if items[middle][key] <= most then
         low = middle
       else
         high = middle - 1
       end
     end
-    local offset = places[low].offset
+    return items[low]
+  end
+
+  -- Stream offset of a segment of a frame that was visited before.
+  function streams.position(side, segment)
+    local place = last_up_to(side.places, "frame", segment.frame) or side.places[1]
+    if not place then
+      return 0
+    end
+    local offset = place.offset
     local seq = (side.half.seq - side.half.next + offset) % SEQUENCES
     local delta = (segment.seq - seq) % SEQUENCES
     return offset + (delta < SEQUENCES / 2 and delta or delta - SEQUENCES)
-  end
-
-  -- The last unit of a sorted list that begins at or before `offset`.
-  local function unit_before(units, offset)
-    local low, high = 0, #units
-    while low < high do
-      local middle = math.floor((low + high + 1) / 2)
-      if units[middle].offset <= offset then
-        low = middle
-      else
-        high = middle - 1
-      end
-    end
-    return units[low]
   end
 
   local function covers(unit, offset)
@@ -7310,12 +7303,12 @@ do
       current.number = side.follower.count + 1
       return current
     end
-    local unit = unit_before(side.follower.units, offset)
+    local unit = last_up_to(side.follower.units, "offset", offset)
     if covers(unit, offset) then
       return unit
     end
     local preview = side.preview
-    unit = preview and unit_before(preview.units, offset)
+    unit = preview and last_up_to(preview.units, "offset", offset)
     return covers(unit, offset) and unit or nil
   end
 
@@ -7369,11 +7362,7 @@ do
       end
       side.preview = preview
     end
-    if flow.announced and not stream.listed then
-      stream.listed = true
-      streams.list[#streams.list + 1] = stream
-      stream.index = #streams.list - 1
-    end
+    list(stream, flow)
   end
 
   -- The missing bytes of a unit, as far as is known.
@@ -7439,7 +7428,7 @@ do
       return nil
     end
     local tvb = ByteArray.new(bytes, true):tvb(unit.name .. " put together")
-    return { tvb = tvb, shift = -unit.offset, low = unit.offset, high = unit.offset + #bytes, tab = true }
+    return { tvb = tvb, shift = -unit.offset, low = unit.offset, high = unit.offset + #bytes }
   end
 
   local function bytes_of(unit, place)
@@ -7469,11 +7458,7 @@ do
   end
 
   local function exact64(raw, order)
-    local first, second = codec.uint(raw, 1, 4, order), codec.uint(raw, 5, 4, order)
-    if order == "little" then
-      first, second = second, first
-    end
-    return UInt64.new(second, first)
+    return UInt64.new(codec.halves(raw, 1, order))
   end
 
   -- Add a field by its full name. Lua numbers may be floats; Wireshark wants whole ones.
@@ -7503,9 +7488,10 @@ do
 
   local element_items = {}
 
-  local function add_elements(node, unit, nodes, prefix, bytes, body_at)
+  -- Items for elements. `known` is what values.of() says of them (lists of pfns ask; those are never in an array).
+  local function add_elements(node, unit, nodes, prefix, bytes, body_at, known)
     for _, one in ipairs(nodes) do
-      element_items[one.element.kind](node, unit, one, prefix .. "." .. one.element.name, bytes, body_at, prefix)
+      element_items[one.element.kind](node, unit, one, prefix .. "." .. one.element.name, bytes, body_at, known, prefix)
     end
   end
 
@@ -7586,21 +7572,11 @@ do
   end
 
   -- A list: what JSON tells of it, its runs, and its entries one by one up to the preference.
-  function element_items.pfns(node, unit, one, name, bytes, body_at, prefix)
+  function element_items.pfns(node, unit, one, name, bytes, body_at, known, prefix)
     local element, raw = one.element, one.value
     local range = range_of(bytes, body_at + one.offset, one.size)
-    local facts = {}
-    if element.count then
-      facts[element.count] = math.floor(one.size / 8)
-      for _, other in ipairs(values.nodes(unit)) do
-        if other.element.name == element.count then
-          facts[element.count] = other.value
-        end
-      end
-    end
-    local count, whole = values.list_size(unit, one, facts)
     if not element.count then
-      derive(node, prefix .. ".count", range, count)
+      derive(node, prefix .. ".count", range, known.count)
     end
     if #raw == 0 then
       return
@@ -7611,19 +7587,17 @@ do
         pfns[index] = codec.uint(raw, 8 * index - 7, 8, unit.order)
       end
     end
-    derive(node, prefix .. ".first_pfn", range, pfns[1])
-    if whole then
-      derive(node, prefix .. ".last_pfn", range, pfns[#pfns])
-      if element.typed then
-        derive(node, prefix .. ".data_pages", range, codec.data_pages(raw, unit.order))
-        local counts = values.type_counts(raw, unit.order)
-        local types_item = put(node, prefix .. ".types", range, values.types_text(counts))
-        types_item:set_generated()
-        for nibble = 0, 15 do
-          local word = CONST.PAGE_TYPE[nibble]
-          if word and counts[word] then
-            derive(types_item, prefix .. ".types." .. word:lower(), range, counts[word])
-          end
+    derive(node, prefix .. ".first_pfn", range, known.first_pfn)
+    derive(node, prefix .. ".last_pfn", range, known.last_pfn)
+    derive(node, prefix .. ".data_pages", range, known.data_pages)
+    local counts = known.types
+    if counts then
+      local types_item = put(node, prefix .. ".types", range, values.types_text(counts))
+      types_item:set_generated()
+      for nibble = 0, 15 do
+        local word = CONST.PAGE_TYPE[nibble]
+        if word and counts[word] then
+          derive(types_item, prefix .. ".types." .. word:lower(), range, counts[word])
         end
       end
     end
@@ -7643,6 +7617,13 @@ do
 
   ---------------------------------------------------------------------------------------------------------------------
   -- A record
+
+  -- A unit with what its body says: its elements, their values by name, and one line.
+  local function describe(unit)
+    local nodes = values.nodes(unit)
+    local known = values.of(unit, nodes)
+    return { unit = unit, nodes = nodes, known = known, facts = text.utf8(text.facts(unit, known)) }
+  end
 
   local function lost_text(unit, missing)
     local total = 0
@@ -7711,19 +7692,20 @@ do
     end
   end
 
-  local function add_unit(root, side, unit, place)
+  local function add_unit(root, side, described, place)
+    local unit = described.unit
     local bytes = bytes_of(unit, place)
     local prefix = "xenmig." .. unit.record.layer .. "." .. unit.name:lower()
     local range = range_of(bytes, unit.offset, unit.size)
     local node = put(root, prefix, range)
-    local facts = text.facts(unit, values.of(unit))
+    local facts = described.facts
     local label = unit.name .. " #" .. text.number(unit.number or 0)
-    node:set_text(label .. (facts ~= "" and ": " or "") .. text.utf8(facts))
+    node:set_text(label .. (facts ~= "" and ": " or "") .. facts)
     add_common(node, range, side, unit, place)
     add_header(node, bytes, unit)
     add_dirty_list(node, prefix, bytes, unit)
-    local nodes = values.nodes(unit)
-    add_elements(node, unit, nodes, prefix, bytes, unit.offset + unit.header_size)
+    local body_at = unit.offset + unit.header_size
+    add_elements(node, unit, described.nodes, prefix, bytes, body_at, described.known)
   end
 
   ---------------------------------------------------------------------------------------------------------------------
@@ -7832,7 +7814,8 @@ do
 
   local MOST_IN_INFO = 6 -- of a frame full of small records
 
-  local function info_text(side, place, units, contents, said)
+  -- `described` has the units that were shown as items.
+  local function info_text(side, place, units, contents, said, described)
     local pieces = {}
     if contents then
       pieces[1] = (contents_text(contents, place))
@@ -7842,9 +7825,9 @@ do
         pieces[#pieces + 1] = "and " .. text.counted(#units - MOST_IN_INFO, "more record")
         break
       end
-      local facts = text.facts(unit, values.of(unit))
+      local facts = (described[index] or describe(unit)).facts
       local number = codec.list_plan(unit.record) and unit.number and " #" .. text.number(unit.number) or ""
-      pieces[#pieces + 1] = unit.name .. number .. (facts ~= "" and " " .. text.utf8(facts) or "")
+      pieces[#pieces + 1] = unit.name .. number .. (facts ~= "" and " " .. facts or "")
     end
     for _, one in ipairs(said) do
       pieces[#pieces + 1] = one
@@ -7856,9 +7839,10 @@ do
     return ARROWS[streams.role(side) or "forward"] .. " " .. table.concat(pieces, " | ")
   end
 
-  -- Items for what was found, and one for the contents of `contents` (may be nil). Returns words for the Info column.
+  -- Items for what was found, and one for the contents of `contents` (may be nil). Returns words for the Info column,
+  -- and the units described.
   local function add_items(side, place, tree, units, notes, contents)
-    local said = {}
+    local said, described = {}, {}
     local range = range_of(frame_bytes(place), place.position, place.stop - place.position)
     local root = tree:add(protocol, range)
     root:append_text(", " .. streams.role(side) .. ", stream offset " .. text.number(place.position))
@@ -7866,8 +7850,9 @@ do
     if contents then
       add_contents(root, contents, place)
     end
-    for _, unit in ipairs(units) do
-      add_unit(root, side, unit, place)
+    for index, unit in ipairs(units) do
+      described[index] = describe(unit)
+      add_unit(root, side, described[index], place)
     end
     for index, note in ipairs(notes) do
       said[index] = add_note[note.kind](root, note, range, side)
@@ -7875,7 +7860,12 @@ do
     if place.late then
       root:add_proto_expert_info(fields.experts.late, "Wireshark's TCP does not pass this segment on")
     end
-    return said
+    return said, described
+  end
+
+  -- Whether details are asked for: the tree is looked at, or one of our fields is in a filter or column.
+  function show.wanted(tree)
+    return tree ~= nil and tree:referenced(show.dissector)
   end
 
   local function show_side(side, place, pinfo, tree, contents)
@@ -7883,12 +7873,12 @@ do
     if contents and shown_here(units, contents) then
       contents = nil
     end
-    local said = {}
-    if tree and tree:referenced(show.dissector) then
+    local said, described = {}, {}
+    if show.wanted(tree) then
       visible = tree.visible
-      said = add_items(side, place, tree, units, notes, contents)
+      said, described = add_items(side, place, tree, units, notes, contents)
     end
-    local info = info_text(side, place, units, contents, said)
+    local info = info_text(side, place, units, contents, said, described)
     if place.late then
       pinfo.cols.info:append(" | " .. info)
     else
@@ -7899,10 +7889,8 @@ do
   -- Show a side in one of its frames. `place`: tvb, at (where the payload begins in it), position and stop (stream
   -- offsets of the payload), frame, visited, late (TCP did not give us this frame).
   function show.frame(side, place, pinfo, tree)
-    if streams.role(side) then
-      pinfo.cols.protocol = "XENMIG"
-      show_side(side, place, pinfo, tree, streams.unit_at(side, place.position))
-    end
+    pinfo.cols.protocol = "XENMIG"
+    show_side(side, place, pinfo, tree, streams.unit_at(side, place.position))
   end
 
   -- Show what a frame of the opposite side settled. It has no bytes of this side.
@@ -7928,7 +7916,7 @@ do
   end
 
   -- A new pass begins when the pfns of the batches stop ascending, or after a batch that is not full (inferred).
-  local function count_pages(sums, unit, body)
+  local function count_pages(sums, body)
     sums.pages = sums.pages + (body.data_pages or 0)
     if sums.checkpoints > 0 or not body.first_pfn then
       return
@@ -7937,7 +7925,7 @@ do
     if not before or before.count < CONST.MAX_BATCH_SIZE or body.first_pfn <= before.last then
       sums.passes = sums.passes + 1
     end
-    sums.last_batch = { count = body.count, last = body.last_pfn or body.first_pfn, number = unit.number }
+    sums.last_batch = { count = body.count, last = body.last_pfn or body.first_pfn }
   end
 
   local function count_unit(sums, side, role, unit)
@@ -7947,7 +7935,7 @@ do
       sums.incomplete = sums.incomplete + 1
     end
     if unit.record == PAGE_DATA then
-      count_pages(sums, unit, values.of(unit))
+      count_pages(sums, values.of(unit))
     elseif unit.record == CHECKPOINT then
       sums.checkpoints = sums.checkpoints + 1
     elseif unit.record == DOMAIN_HEADER then
@@ -8110,8 +8098,7 @@ do
 
   -- Whether anybody will see what is shown: without columns and filter, as when a capture is loaded, nobody does.
   local function is_shown(pinfo, tree)
-    return tostring(pinfo.cols.protocol) ~= "(protocol)"
-      or tree ~= nil and (tree.visible or tree:referenced(show.dissector))
+    return tostring(pinfo.cols.protocol) ~= "(protocol)" or show.wanted(tree)
   end
 
   local late = Proto("xenmig_late", "Xen Live Migration, late segments")
@@ -8141,7 +8128,7 @@ do
 
   local length_of = nil -- the method tvb.len: looking it up every time costs as much as calling it
 
-  -- One segment whose stream is followed. Returns the side, or nil when it is no migration (yet).
+  -- One segment whose stream is followed. Shows nothing as long as that is no migration.
   local function segment_of_stream(tvb, pinfo, tree, segment, side)
     local stream = side.stream
     local visited = pinfo.visited
@@ -8155,7 +8142,7 @@ do
       end
     end
     if not streams.role(side) then
-      return nil
+      return
     end
     if visited or is_shown(pinfo, tree) then
       show.frame(side, place_of(side, segment, tvb, 0, tvb:len(), visited), pinfo, tree)
@@ -8164,7 +8151,6 @@ do
       length_of = tvb.len
       streams.go_fast(side, pinfo.src_port)
     end
-    return side
   end
 
   local fast_sides, seq_field = streams.fast, streams.seq_field

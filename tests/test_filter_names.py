@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from dissector.filter_fields import fields as our_fields
-from dissector.filter_names import ALL, BY_NAME, EXPERTS, ONLY_OURS, row
+from dissector.filter_names import ALL, BY_NAME, EXPERTS, ONLY_OURS
 from dissector.spec import ALL_RECORDS, findings
 from dissector.spec.model import Array, Bytes, Field, Pages
 from dissector.wire import codec
@@ -112,22 +112,6 @@ def test_expert_infos_are_the_findings():
     names = {field.name.removeprefix("xenmig.expert.") for field in EXPERTS}
     assert {rule.id for rule in findings.RULES} < names
     assert not any("{" in field.meaning for field in EXPERTS)
-
-
-def test_rows_for_lua():
-    assert row(BY_NAME["xenmig.libxl.checkpoint_state.control_id"]) == {
-        "name": "xenmig.libxl.checkpoint_state.control_id",
-        "label": "control_id",
-        "type": "UINT32",
-        "base": "DEC",
-        "mask": None,
-        "width": None,
-        "names": {"kind": "enum", "values": {0: "NEW", 1: "SVM_SUSPENDED", 2: "SVM_READY", 3: "SVM_RESUMED"}},
-        "meaning": "step of the COLO checkpoint",
-        "section": "3.3",
-    }
-    assert row(BY_NAME["xenmig.libxc.image_header.options"])["names"] == {"kind": "flags", "values": {0: "BIG_ENDIAN"}}
-    assert row(BY_NAME["xenmig.type"])["base"] is None
 
 
 def test_types_of_pages_are_those_of_the_core():

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from dissector import lua_writer
 from dissector.filter_names import ALL
+from dissector.filter_names import BY_NAME as FIELD
+from dissector.lua_writer import field_row
 from dissector.spec import ALL_RECORDS, BY_NAME, findings
 from dissector.spec.model import Field
 from dissector.wire import machine
@@ -90,6 +92,23 @@ def test_findings_and_filter_names(parts: Any) -> None:
     assert set(parts["RULES"]) == {rule.id for rule in findings.RULES}
     assert set(parts["FINDING"].values()) == {rule.id for rule in findings.RULES}
     assert [row["name"] for row in parts["FIELDS"].values()] == [name.name for name in ALL]
+
+
+def test_rows_of_fields() -> None:
+    assert field_row(FIELD["xenmig.libxl.checkpoint_state.control_id"]) == {
+        "name": "xenmig.libxl.checkpoint_state.control_id",
+        "label": "control_id",
+        "type": "UINT32",
+        "base": "DEC",
+        "mask": None,
+        "width": None,
+        "names": {"kind": "enum", "values": {0: "NEW", 1: "SVM_SUSPENDED", 2: "SVM_READY", 3: "SVM_RESUMED"}},
+        "meaning": "step of the COLO checkpoint",
+        "section": "3.3",
+    }
+    options = field_row(FIELD["xenmig.libxc.image_header.options"])
+    assert options["names"] == {"kind": "flags", "values": {0: "BIG_ENDIAN"}}
+    assert field_row(FIELD["xenmig.type"])["base"] is None
 
 
 def test_pure_parts_are_handed_out(parts: Any) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dissector.pyshark_tools.found import WiresharkFinding, WiresharkGap, WiresharkRecord, WiresharkResync
-from dissector.spec import ALL_RECORDS
+from dissector.spec import BY_NAME
 from dissector.spec.findings import RULES
 from dissector.spec.model import Array, Bytes, Element, Field, PfnList, StringPairs
 from dissector.wire import codec
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 Tree: TypeAlias = "Mapping[str, Any]"
 Times: TypeAlias = "Callable[[int], int | None]"
 
-_DEFINITIONS: Final[Mapping[tuple[str, str], Definition]] = {(one.layer, one.name): one for one in ALL_RECORDS}
 _RULES: Final[Mapping[str, Rule]] = {rule.id: rule for rule in RULES}
 _FRACTION: Final = re.compile(r"\.(\d{1,9})\d*")
 
@@ -96,8 +95,7 @@ def _text(shown: str) -> str:
 
 def definition_of(layer: str, name: str, type_id: int | None) -> Definition:
     """Return the definition of a record by what it is called."""
-    known = _DEFINITIONS.get((layer, name))
-    return known or unknown_record(layer, type_id or 0)
+    return BY_NAME.get((layer, name)) or unknown_record(layer, type_id or 0)
 
 
 @dataclass(slots=True)

@@ -11,15 +11,21 @@ local codec = {}
 do
   local byte, sub = string.byte, string.sub
 
+  -- The low and the high half of the u64 at place `at` (from 1) of a string.
+  function codec.halves(text, at, order)
+    local first, second = codec.uint(text, at, 4, order), codec.uint(text, at + 4, 4, order)
+    if order == "little" then
+      return first, second
+    end
+    return second, first
+  end
+
   -- Integer of `size` bytes at place `at` (from 1) of a string.
   function codec.uint(text, at, size, order)
     local value = 0
     if size == 8 then
-      local first, second = codec.uint(text, at, 4, order), codec.uint(text, at + 4, 4, order)
-      if order == "little" then
-        first, second = second, first
-      end
-      return first * 4294967296.0 + second
+      local low, high = codec.halves(text, at, order)
+      return high * 4294967296.0 + low
     elseif order == "little" then
       for place = at + size - 1, at, -1 do
         value = value * 256 + byte(text, place)
@@ -242,11 +248,7 @@ do
   function codec.entries(raw, order)
     local pfns, types = {}, {}
     for index = 1, math.floor(#raw / 8) do
-      local at = 8 * index - 7
-      local low, high = codec.uint(raw, at, 4, order), codec.uint(raw, at + 4, 4, order)
-      if order == "big" then
-        low, high = high, low
-      end
+      local low, high = codec.halves(raw, 8 * index - 7, order)
       pfns[index] = high % 1048576 * 4294967296.0 + low
       types[index] = math.floor(high / 268435456)
     end

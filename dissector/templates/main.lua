@@ -19,8 +19,7 @@ do
 
   -- Whether anybody will see what is shown: without columns and filter, as when a capture is loaded, nobody does.
   local function is_shown(pinfo, tree)
-    return tostring(pinfo.cols.protocol) ~= "(protocol)"
-      or tree ~= nil and (tree.visible or tree:referenced(show.dissector))
+    return tostring(pinfo.cols.protocol) ~= "(protocol)" or show.wanted(tree)
   end
 
   local late = Proto("xenmig_late", "Xen Live Migration, late segments")
@@ -50,7 +49,7 @@ do
 
   local length_of = nil -- the method tvb.len: looking it up every time costs as much as calling it
 
-  -- One segment whose stream is followed. Returns the side, or nil when it is no migration (yet).
+  -- One segment whose stream is followed. Shows nothing as long as that is no migration.
   local function segment_of_stream(tvb, pinfo, tree, segment, side)
     local stream = side.stream
     local visited = pinfo.visited
@@ -64,7 +63,7 @@ do
       end
     end
     if not streams.role(side) then
-      return nil
+      return
     end
     if visited or is_shown(pinfo, tree) then
       show.frame(side, place_of(side, segment, tvb, 0, tvb:len(), visited), pinfo, tree)
@@ -73,7 +72,6 @@ do
       length_of = tvb.len
       streams.go_fast(side, pinfo.src_port)
     end
-    return side
   end
 
   local fast_sides, seq_field = streams.fast, streams.seq_field

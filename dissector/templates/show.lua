@@ -40,7 +40,7 @@ do
       return nil
     end
     local tvb = ByteArray.new(bytes, true):tvb(unit.name .. " put together")
-    return { tvb = tvb, shift = -unit.offset, low = unit.offset, high = unit.offset + #bytes, tab = true }
+    return { tvb = tvb, shift = -unit.offset, low = unit.offset, high = unit.offset + #bytes }
   end
 
   local function bytes_of(unit, place)
@@ -70,11 +70,7 @@ do
   end
 
   local function exact64(raw, order)
-    local first, second = codec.uint(raw, 1, 4, order), codec.uint(raw, 5, 4, order)
-    if order == "little" then
-      first, second = second, first
-    end
-    return UInt64.new(second, first)
+    return UInt64.new(codec.halves(raw, 1, order))
   end
 
   -- Add a field by its full name. Lua numbers may be floats; Wireshark wants whole ones.
@@ -104,9 +100,10 @@ do
 
   local element_items = {}
 
-  local function add_elements(node, unit, nodes, prefix, bytes, body_at)
+  -- Items for elements. `known` is what values.of() says of them (lists of pfns ask; those are never in an array).
+  local function add_elements(node, unit, nodes, prefix, bytes, body_at, known)
     for _, one in ipairs(nodes) do
-      element_items[one.element.kind](node, unit, one, prefix .. "." .. one.element.name, bytes, body_at, prefix)
+      element_items[one.element.kind](node, unit, one, prefix .. "." .. one.element.name, bytes, body_at, known, prefix)
     end
   end
 
@@ -187,21 +184,11 @@ do
   end
 
   -- A list: what JSON tells of it, its runs, and its entries one by one up to the preference.
-  function element_items.pfns(node, unit, one, name, bytes, body_at, prefix)
+  function element_items.pfns(node, unit, one, name, bytes, body_at, known, prefix)
     local element, raw = one.element, one.value
     local range = range_of(bytes, body_at + one.offset, one.size)
-    local facts = {}
-    if element.count then
-      facts[element.count] = math.floor(one.size / 8)
-      for _, other in ipairs(values.nodes(unit)) do
-        if other.element.name == element.count then
-          facts[element.count] = other.value
-        end
-      end
-    end
-    local count, whole = values.list_size(unit, one, facts)
     if not element.count then
-      derive(node, prefix .. ".count", range, count)
+      derive(node, prefix .. ".count", range, known.count)
     end
     if #raw == 0 then
       return
@@ -212,19 +199,17 @@ do
         pfns[index] = codec.uint(raw, 8 * index - 7, 8, unit.order)
       end
     end
-    derive(node, prefix .. ".first_pfn", range, pfns[1])
-    if whole then
-      derive(node, prefix .. ".last_pfn", range, pfns[#pfns])
-      if element.typed then
-        derive(node, prefix .. ".data_pages", range, codec.data_pages(raw, unit.order))
-        local counts = values.type_counts(raw, unit.order)
-        local types_item = put(node, prefix .. ".types", range, values.types_text(counts))
-        types_item:set_generated()
-        for nibble = 0, 15 do
-          local word = CONST.PAGE_TYPE[nibble]
-          if word and counts[word] then
-            derive(types_item, prefix .. ".types." .. word:lower(), range, counts[word])
-          end
+    derive(node, prefix .. ".first_pfn", range, known.first_pfn)
+    derive(node, prefix .. ".last_pfn", range, known.last_pfn)
+    derive(node, prefix .. ".data_pages", range, known.data_pages)
+    local counts = known.types
+    if counts then
+      local types_item = put(node, prefix .. ".types", range, values.types_text(counts))
+      types_item:set_generated()
+      for nibble = 0, 15 do
+        local word = CONST.PAGE_TYPE[nibble]
+        if word and counts[word] then
+          derive(types_item, prefix .. ".types." .. word:lower(), range, counts[word])
         end
       end
     end
@@ -244,6 +229,13 @@ do
 
   ---------------------------------------------------------------------------------------------------------------------
   -- A record
+
+  -- A unit with what its body says: its elements, their values by name, and one line.
+  local function describe(unit)
+    local nodes = values.nodes(unit)
+    local known = values.of(unit, nodes)
+    return { unit = unit, nodes = nodes, known = known, facts = text.utf8(text.facts(unit, known)) }
+  end
 
   local function lost_text(unit, missing)
     local total = 0
@@ -312,19 +304,20 @@ do
     end
   end
 
-  local function add_unit(root, side, unit, place)
+  local function add_unit(root, side, described, place)
+    local unit = described.unit
     local bytes = bytes_of(unit, place)
     local prefix = "xenmig." .. unit.record.layer .. "." .. unit.name:lower()
     local range = range_of(bytes, unit.offset, unit.size)
     local node = put(root, prefix, range)
-    local facts = text.facts(unit, values.of(unit))
+    local facts = described.facts
     local label = unit.name .. " #" .. text.number(unit.number or 0)
-    node:set_text(label .. (facts ~= "" and ": " or "") .. text.utf8(facts))
+    node:set_text(label .. (facts ~= "" and ": " or "") .. facts)
     add_common(node, range, side, unit, place)
     add_header(node, bytes, unit)
     add_dirty_list(node, prefix, bytes, unit)
-    local nodes = values.nodes(unit)
-    add_elements(node, unit, nodes, prefix, bytes, unit.offset + unit.header_size)
+    local body_at = unit.offset + unit.header_size
+    add_elements(node, unit, described.nodes, prefix, bytes, body_at, described.known)
   end
 
   ---------------------------------------------------------------------------------------------------------------------
@@ -433,7 +426,8 @@ do
 
   local MOST_IN_INFO = 6 -- of a frame full of small records
 
-  local function info_text(side, place, units, contents, said)
+  -- `described` has the units that were shown as items.
+  local function info_text(side, place, units, contents, said, described)
     local pieces = {}
     if contents then
       pieces[1] = (contents_text(contents, place))
@@ -443,9 +437,9 @@ do
         pieces[#pieces + 1] = "and " .. text.counted(#units - MOST_IN_INFO, "more record")
         break
       end
-      local facts = text.facts(unit, values.of(unit))
+      local facts = (described[index] or describe(unit)).facts
       local number = codec.list_plan(unit.record) and unit.number and " #" .. text.number(unit.number) or ""
-      pieces[#pieces + 1] = unit.name .. number .. (facts ~= "" and " " .. text.utf8(facts) or "")
+      pieces[#pieces + 1] = unit.name .. number .. (facts ~= "" and " " .. facts or "")
     end
     for _, one in ipairs(said) do
       pieces[#pieces + 1] = one
@@ -457,9 +451,10 @@ do
     return ARROWS[streams.role(side) or "forward"] .. " " .. table.concat(pieces, " | ")
   end
 
-  -- Items for what was found, and one for the contents of `contents` (may be nil). Returns words for the Info column.
+  -- Items for what was found, and one for the contents of `contents` (may be nil). Returns words for the Info column,
+  -- and the units described.
   local function add_items(side, place, tree, units, notes, contents)
-    local said = {}
+    local said, described = {}, {}
     local range = range_of(frame_bytes(place), place.position, place.stop - place.position)
     local root = tree:add(protocol, range)
     root:append_text(", " .. streams.role(side) .. ", stream offset " .. text.number(place.position))
@@ -467,8 +462,9 @@ do
     if contents then
       add_contents(root, contents, place)
     end
-    for _, unit in ipairs(units) do
-      add_unit(root, side, unit, place)
+    for index, unit in ipairs(units) do
+      described[index] = describe(unit)
+      add_unit(root, side, described[index], place)
     end
     for index, note in ipairs(notes) do
       said[index] = add_note[note.kind](root, note, range, side)
@@ -476,7 +472,12 @@ do
     if place.late then
       root:add_proto_expert_info(fields.experts.late, "Wireshark's TCP does not pass this segment on")
     end
-    return said
+    return said, described
+  end
+
+  -- Whether details are asked for: the tree is looked at, or one of our fields is in a filter or column.
+  function show.wanted(tree)
+    return tree ~= nil and tree:referenced(show.dissector)
   end
 
   local function show_side(side, place, pinfo, tree, contents)
@@ -484,12 +485,12 @@ do
     if contents and shown_here(units, contents) then
       contents = nil
     end
-    local said = {}
-    if tree and tree:referenced(show.dissector) then
+    local said, described = {}, {}
+    if show.wanted(tree) then
       visible = tree.visible
-      said = add_items(side, place, tree, units, notes, contents)
+      said, described = add_items(side, place, tree, units, notes, contents)
     end
-    local info = info_text(side, place, units, contents, said)
+    local info = info_text(side, place, units, contents, said, described)
     if place.late then
       pinfo.cols.info:append(" | " .. info)
     else
@@ -500,10 +501,8 @@ do
   -- Show a side in one of its frames. `place`: tvb, at (where the payload begins in it), position and stop (stream
   -- offsets of the payload), frame, visited, late (TCP did not give us this frame).
   function show.frame(side, place, pinfo, tree)
-    if streams.role(side) then
-      pinfo.cols.protocol = "XENMIG"
-      show_side(side, place, pinfo, tree, streams.unit_at(side, place.position))
-    end
+    pinfo.cols.protocol = "XENMIG"
+    show_side(side, place, pinfo, tree, streams.unit_at(side, place.position))
   end
 
   -- Show what a frame of the opposite side settled. It has no bytes of this side.

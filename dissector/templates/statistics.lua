@@ -14,7 +14,7 @@ do
   end
 
   -- A new pass begins when the pfns of the batches stop ascending, or after a batch that is not full (inferred).
-  local function count_pages(sums, unit, body)
+  local function count_pages(sums, body)
     sums.pages = sums.pages + (body.data_pages or 0)
     if sums.checkpoints > 0 or not body.first_pfn then
       return
@@ -23,7 +23,7 @@ do
     if not before or before.count < CONST.MAX_BATCH_SIZE or body.first_pfn <= before.last then
       sums.passes = sums.passes + 1
     end
-    sums.last_batch = { count = body.count, last = body.last_pfn or body.first_pfn, number = unit.number }
+    sums.last_batch = { count = body.count, last = body.last_pfn or body.first_pfn }
   end
 
   local function count_unit(sums, side, role, unit)
@@ -33,7 +33,7 @@ do
       sums.incomplete = sums.incomplete + 1
     end
     if unit.record == PAGE_DATA then
-      count_pages(sums, unit, values.of(unit))
+      count_pages(sums, values.of(unit))
     elseif unit.record == CHECKPOINT then
       sums.checkpoints = sums.checkpoints + 1
     elseif unit.record == DOMAIN_HEADER then

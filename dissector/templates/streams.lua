@@ -11,8 +11,8 @@ local streams = {
   followed = 0, -- connections that are or may be migrations
   ports = {}, -- source port -> how many of their sides have it
   fast = {}, -- source port -> the side whose page contents are being passed without looking at them
-  cut = false, -- some segment is cut by the snap length: nothing can be passed without looking
   only = nil, -- that side, if its segments can not be mistaken for any other's: saves asking for the port
+  cut = false, -- some segment is cut by the snap length: nothing can be passed without looking
   open = 0, -- sides with a hole that may still be filled
   searched = 0, -- connections captured from their middle in which no record was found yet
 }
@@ -244,9 +244,7 @@ do
     if unit.offset + unit.size > start_at then
       return frame
     end
-    return unit.record.body[1] and unit.record.body[#unit.record.body].kind == "pages" and unit.first_frame
-      or unit.last_frame
-      or frame
+    return codec.list_plan(unit.record) and unit.first_frame or unit.last_frame or frame
   end
 
   local function place_unit(side, unit, frame, start_at)
@@ -309,7 +307,6 @@ do
       side.open = open
       streams.open = streams.open + (open and 1 or -1)
     end
-    return open
   end
 
   -- What the other side acknowledged, in this side's count.
@@ -340,15 +337,19 @@ do
     end
   end
 
+  -- Number a stream that is known to be a migration, once.
+  local function list(stream, flow)
+    if flow.announced and not stream.index then
+      stream.index = #streams.list
+      streams.list[#streams.list + 1] = stream
+    end
+  end
+
   -- Both sides may have found something: one can tell the other what it is.
   local function collect_all(stream, frame, side, start_at)
     collect(side, frame, start_at)
     collect(streams.other(side), frame, streams.other(side).half.next)
-    if stream.flow.announced and not stream.listed then
-      stream.listed = true
-      streams.list[#streams.list + 1] = stream
-      stream.index = #streams.list - 1
-    end
+    list(stream, stream.flow)
     update_search(stream)
   end
 
@@ -418,38 +419,30 @@ do
   ---------------------------------------------------------------------------------------------------------------------
   -- Later visits
 
-  -- Stream offset of a segment of a frame that was visited before.
-  function streams.position(side, segment)
-    local places, low, high = side.places, 1, #side.places
-    if high == 0 then
-      return 0
-    end
+  -- The last item of a list, sorted by `key`, whose `key` is at most `most`; nil when there is none.
+  local function last_up_to(items, key, most)
+    local low, high = 0, #items
     while low < high do
       local middle = math.floor((low + high + 1) / 2)
-      if places[middle].frame <= segment.frame then
+      if items[middle][key] <= most then
         low = middle
       else
         high = middle - 1
       end
     end
-    local offset = places[low].offset
+    return items[low]
+  end
+
+  -- Stream offset of a segment of a frame that was visited before.
+  function streams.position(side, segment)
+    local place = last_up_to(side.places, "frame", segment.frame) or side.places[1]
+    if not place then
+      return 0
+    end
+    local offset = place.offset
     local seq = (side.half.seq - side.half.next + offset) % SEQUENCES
     local delta = (segment.seq - seq) % SEQUENCES
     return offset + (delta < SEQUENCES / 2 and delta or delta - SEQUENCES)
-  end
-
-  -- The last unit of a sorted list that begins at or before `offset`.
-  local function unit_before(units, offset)
-    local low, high = 0, #units
-    while low < high do
-      local middle = math.floor((low + high + 1) / 2)
-      if units[middle].offset <= offset then
-        low = middle
-      else
-        high = middle - 1
-      end
-    end
-    return units[low]
   end
 
   local function covers(unit, offset)
@@ -463,12 +456,12 @@ do
       current.number = side.follower.count + 1
       return current
     end
-    local unit = unit_before(side.follower.units, offset)
+    local unit = last_up_to(side.follower.units, "offset", offset)
     if covers(unit, offset) then
       return unit
     end
     local preview = side.preview
-    unit = preview and unit_before(preview.units, offset)
+    unit = preview and last_up_to(preview.units, "offset", offset)
     return covers(unit, offset) and unit or nil
   end
 
@@ -522,11 +515,7 @@ do
       end
       side.preview = preview
     end
-    if flow.announced and not stream.listed then
-      stream.listed = true
-      streams.list[#streams.list + 1] = stream
-      stream.index = #streams.list - 1
-    end
+    list(stream, flow)
   end
 
   -- The missing bytes of a unit, as far as is known.

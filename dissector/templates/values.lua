@@ -49,17 +49,15 @@ do
 
   -- A pfn without its page type; `at` is the place (from 1) of the entry.
   local function pfn_at(raw, at, order, typed)
-    local value = codec.uint(raw, at, 8, order)
+    local low, high = codec.halves(raw, at, order)
     if typed then
-      local high = codec.uint(raw, order == "little" and at + 4 or at, 4, order)
-      local low = codec.uint(raw, order == "little" and at or at + 4, 4, order)
-      value = high % 1048576 * 4294967296.0 + low
+      high = high % 1048576
     end
-    return value
+    return high * 4294967296.0 + low
   end
 
   -- How many entries a list has on the wire, and whether all of them are at hand.
-  function values.list_size(unit, node, fields)
+  local function list_size(unit, node, fields)
     local element = node.element
     local count = element.count and fields[element.count]
     if not count then
@@ -71,7 +69,7 @@ do
 
   local function add_list(unit, node, fields)
     local element, raw = node.element, node.value
-    local count, whole = values.list_size(unit, node, fields)
+    local count, whole = list_size(unit, node, fields)
     if element.count == nil then
       fields.count = count
     end
@@ -138,7 +136,7 @@ do
     return codec.walk(unit.record, unit.body, unit.order, MOST_ITEMS)
   end
 
-  -- Everything a unit says, by name.
+  -- Everything a unit says, by name; `nodes` (optional) are its elements.
   function values.of(unit, nodes)
     return add_nodes(unit, nodes or values.nodes(unit), {})
   end
@@ -147,7 +145,7 @@ do
   function values.pages(unit)
     if unit.pages == nil then
       local pages, carries = {}, CONST.DATA_PAGE_TYPES
-      local raw = sub(unit.body, 9)
+      local raw = sub(unit.body, codec.list_plan(unit.record) + 1)
       for at = unit.order == "little" and 8 or 1, #raw, 8 do
         if carries[math.floor(byte(raw, at) / 16)] then
           pages[#pages + 1] = math.floor((at - 1) / 8) + 1

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dissector.filter_names import ALL, row
+from dissector.filter_names import ALL
+from dissector.lua_writer import field_row
 from dissector.wireshark import program
 from tests.captures.tools import tool
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FIELDS = "".join(
-    f'F["{field.name}"] = ProtoField.new("{field.label}", "{field.name}", ftypes.{row(field)["type"]})\n'
+    f'F["{field.name}"] = ProtoField.new("{field.label}", "{field.name}", ftypes.{field_row(field)["type"]})\n'
     for field in ALL
 )
 
