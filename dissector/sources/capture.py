@@ -155,6 +155,11 @@ class CaptureFile:
         """Bytes of the file itself, compressed or not, that were read so far; 0 on a pipe."""
         return self._source.taken if self._source is not None else 0
 
+    @property
+    def ready(self) -> int:
+        """Bytes that are in the buffer: behind opening, the first chunk comes without reading if there are any."""
+        return self._end - self._start
+
     def release(self) -> None:
         """Close a regular file and drop the buffer until `chunks` begins; nothing happens to a pipe."""
         if self._source is not None and self._source.regular and self.path != "-":
@@ -274,7 +279,11 @@ class StreamFile:
 
 
 def open_capture(
-    path: str | os.PathLike[str], *, as_format: str | None = None, recognise: Callable[[bytes], str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    as_format: str | None = None,
+    recognise: Callable[[bytes], str] | None = None,
+    descriptor: int | None = None,
 ) -> CaptureFile | StreamFile:
     """Open a file or "-" and decide by its first bytes (after decompression) what it is.
 
@@ -283,6 +292,7 @@ def open_capture(
         as_format: "pcap", "pcapng", "xl", "libxl" or "libxc": do not decide, take it for this.
         recognise: Given up to 32 first bytes, names the legacy stream that begins so; empty for none. Such a file is
             opened as a stream with entry "legacy".
+        descriptor: Of a pipe that is open already, and stays so; `path` is its name in messages.
 
     Raises:
         CaptureError: Missing, a directory, empty, not a capture or stream, or of an unknown link type.
@@ -290,7 +300,7 @@ def open_capture(
     """
     if as_format is not None and as_format not in CAPTURES and as_format not in STREAMS:
         raise ValueError(f"unknown format {as_format!r}")
-    source = Source(os.fspath(path))
+    source = Source(os.fspath(path), descriptor)
     buffer, end, kind = bytearray(BUFFER_BYTES), 0, None
     try:
         while kind is None:
@@ -339,18 +349,20 @@ class Source:
         damage: Text, once compressed data turned out to be damaged or cut; no more bytes follow.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, descriptor: int | None = None) -> None:
         self.path = path
         self.name = "standard input" if path == "-" else path
         self.damage: str | None = None
-        if path == "-" and os.isatty(0):
+        if path == "-" and descriptor is None:
+            descriptor = 0
+        if path == "-" and os.isatty(descriptor or 0):
             raise CaptureError(self.name, "is a terminal; pipe a capture or a stream into it")
         try:
-            self._file = io.FileIO(0 if path == "-" else path, closefd=path != "-")
+            self._file = io.FileIO(path if descriptor is None else descriptor, closefd=descriptor is None)
         except OSError as error:
             raise CaptureError(self.name, _os_text(error)) from error
         status = os.fstat(self._file.fileno())
-        self.regular = stat.S_ISREG(status.st_mode)
+        self.regular = stat.S_ISREG(status.st_mode) and descriptor in (None, 0)
         self._size = status.st_size
         head = b""
         while len(head) < 4 and (more := self._read()):

@@ -449,3 +449,18 @@ def test_first_time_release_and_reopen(tmp_path: Path) -> None:
     empty = open_capture(path)
     assert isinstance(empty, CaptureFile)
     assert empty.first_time() is None
+
+
+def test_pipe_that_is_open_already():
+    reading, writing = os.pipe()
+    os.write(writing, pcap([60, 61]))
+    with open_capture("eth0", descriptor=reading) as file:
+        assert isinstance(file, CaptureFile)
+        assert (file.name, file.ready) == ("eth0", 32 + 121)
+        os.close(writing)
+        for chunk in file.chunks():
+            chunk.consumed = chunk.end
+        assert file.ready == 0
+        file.release()
+    os.fstat(reading)
+    os.close(reading)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import struct
+import sys
 from dataclasses import replace
 
 import pytest
@@ -16,12 +17,17 @@ from captures.files import Interface, Pcapng, pcap
 from captures.guests import hvm, plain, remus
 from captures.network import Host, Link, converse
 from captures.packets import Style, travel
+from dissector.live.ring_format import RingFormat
 from dissector.reader import Reader
+from dissector.sources import Chunk
+from dissector.walk import Walk
+from dissector.wire.engine import Engine
 from dissector.wire.events import Flow, Record
 from dissector.wire.forward import Kernel, template_for
 from dissector.wire.halfflow import IGNORE
 from tests.cross import test_segmentation, tools
 from tests.cross.tools import modest
+from tests.live import blocks
 
 PLAIN = [name for name in tools.NAMES if tools.is_capture(name)]
 LINK6 = Link(
@@ -292,3 +298,146 @@ def test_incomplete_packet_is_left_alone():
 )
 def test_template_for_a_frame(linktype, frame, found):
     assert (template_for("pcap", linktype, memoryview(frame)) is not None) == found
+
+
+# -- rings ------------------------------------------------------------------------------------------
+
+NATIVE = "<" if sys.byteorder == "little" else ">"
+
+
+def read_ring(packets, linktype=1, per_block=500, **more):
+    """Events of packets in blocks of a ring that is used again and again."""
+    engine, form = Engine(), RingFormat("eth0", linktype)
+    walk, ring, events = Walk(engine), bytearray(1 << 22), []
+    for first in range(0, len(packets), per_block):
+        records = [blocks.Record(p.time, p.data, p.wire_length, **more) for p in packets[first : first + per_block]]
+        content = blocks.block(records, NATIVE, seed=first)
+        ring[: len(content)] = content
+        chunk = Chunk(memoryview(ring), 0, len(content), form, 0)
+        for found in walk.chunk(chunk):
+            events += found
+        assert chunk.consumed == chunk.end
+        assert chunk.packets == len(records)
+    return events + engine.finish(), walk
+
+
+@pytest.mark.parametrize("style", [name for name in STYLES if "sll" not in name and name != "null"])
+def test_ring_on_every_kind_of_frame(style):
+    link, kind = STYLES[style]
+    packets = travel(converse(plain(hvm(pages=44), passes=((3, 5),)), replace(link, segment=1400)), link, kind)
+    place = {} if packets[0].linktype == 1 else {"frame_at": 96, "protocol": 0x86DD if "6" in style else 0x0800}
+    fast, _ = read_ring(packets, packets[0].linktype, **place)
+    compare(fast, walked(as_raw(packets, 1)))
+
+
+@pytest.mark.parametrize("style", ["raw", "raw 6"])
+def test_cooked_ring(style):
+    """Frames without link header are read as those of SLL2 are."""
+    link, kind = STYLES[style]
+    conversation = plain(hvm(pages=44), passes=((3, 5),))
+    packets = travel(converse(conversation, replace(link, segment=1400)), link, kind)
+    cooked = travel(converse(conversation, replace(link, segment=1400)), link, Style("sll2"))
+    fast, _ = read_ring(packets, 276, frame_at=96, protocol=0x86DD if "6" in style else 0x0800)
+    compare(fast, walked(as_raw(cooked, 1)))
+
+
+@modest(25)
+@given(
+    wire=test_segmentation.wires(
+        list(test_segmentation.TALKS), st.one_of(st.integers(20, 1460), st.integers(1, 65160))
+    ),
+    lost=st.sampled_from((0, 0, 0.02, 0.2)),
+    cut=st.sampled_from((0, 0, 0.3, 0.9)),
+    per_block=st.sampled_from((7, 60, 500)),
+)
+def test_ring_on_any_network(wire, lost, cut, per_block):
+    packets, _ = test_segmentation.frames(test_segmentation.talk(wire.name), wire)
+    rng = random.Random(wire.seed)
+    kept = [packet for packet in packets[int(len(packets) * cut) :] if rng.random() >= lost]
+    if kept:
+        fast, _ = read_ring([wire_packets.Packet(p.time, p.data) for p in kept], per_block=per_block)
+        compare(fast, walked(kept))
+
+
+@modest(40)
+@given(seed=st.integers(0, 1 << 32))
+def test_ring_with_records_of_every_kind(seed):
+    """Status, VLAN tag and the place of the frame change from record to record."""
+    rng = random.Random(seed)
+    packets = travel(converse(plain(hvm(pages=44), passes=()), Link()), Link())
+    engine, form = Engine(), RingFormat("eth0", 1)
+    walk, events, raws, records = Walk(engine), [], [], []
+    share = rng.choice((0, 0.01, 0.3))
+    for packet in packets:
+        data, more = packet.data, {}
+        if rng.random() < share:
+            more["frame_at"] = rng.choice((70, 78, 86, 96))
+        if rng.random() < share:
+            more |= {"status": 1 | blocks.VLAN_VALID | blocks.TPID_VALID, "vlan": (rng.randrange(4096), 0x8100)}
+        if rng.random() < share:
+            more["status"] = more.get("status", 1) | 8
+        if rng.random() < share / 3:
+            data = data[: rng.randrange(14, len(data) + 1)]
+        records.append(blocks.Record(packet.time, data, len(packet.data), **more))
+        raws.append(tools.RawPacket(packet.time, 1, data, len(packet.data)))
+    content = blocks.block(records, NATIVE, seed)
+    for found in walk.chunk(Chunk(memoryview(content + bytes(200)), 0, len(content), form, 0)):
+        events += found
+    compare(events + engine.finish(), walked(raws))
+
+
+def ring_forward(records, state, order=NATIVE, linktype=1, kernel=None, behind=b""):
+    """Packets that the kernel passed, where it stopped, and what became of the state."""
+    content = blocks.block(records, order)
+    fast = {KEY: list(state)}
+    position, passed = (kernel or Kernel()).forward(
+        memoryview(content + behind + bytes(200)), 0, len(content), f"ring{order}", linktype, fast
+    )
+    sizes = [len(blocks.block([record])) for record in records]
+    assert position == sum(sizes[:passed])
+    return passed, fast[KEY]
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("case", TABLE)
+def test_what_may_be_passed_of_a_ring(case, order):
+    frames, state, passed, after = TABLE[case]
+    assert ring_forward([blocks.Record(7, frame) for frame in frames], state, order) == (passed, after)
+
+
+def test_frames_at_another_place_leave_the_fast_path():
+    records = [blocks.Record(7, data(100, 50)), blocks.Record(7, data(150, 50), frame_at=78)]
+    assert ring_forward(records, [100, 1100, -1])[0] == 1
+
+
+def test_all_frames_at_another_place_are_passed():
+    records = [blocks.Record(7, data(100 + 50 * n, 50), frame_at=78) for n in range(3)]
+    assert ring_forward(records, [100, 1100, -1]) == (3, [250, 1100, 7])
+
+
+def test_ring_kernel_stops_where_the_block_ends():
+    """Behind it are the next packets of the stream, left from an older filling."""
+    record = blocks.Record(7, data(100, 50))
+    stale = blocks.block([blocks.Record(7, data(150 + 50 * n, 50)) for n in range(3)])
+    assert ring_forward([record], [100, 1100, -1], behind=stale) == (1, [150, 1100, 7])
+
+
+def test_another_status_is_learned():
+    kernel = Kernel()
+    for status in (1, 9, 1):
+        records = [blocks.Record(7, data(100 + 50 * n, 50), status=status) for n in range(3)]
+        assert ring_forward(records, [100, 1100, -1], kernel=kernel) == (3, [250, 1100, 7])
+
+
+def test_cooked_frame_of_another_protocol_is_looked_at():
+    records = [blocks.Record(7, data(100, 50)[14:], frame_at=96, protocol=0x8847)]
+    assert ring_forward(records, [100, 1100, -1], linktype=276)[0] == 0
+    assert ring_forward([replace(records[0], protocol=0x0800)], [100, 1100, -1], linktype=276)[0] == 1
+
+
+def test_damaged_ring_is_left_alone():
+    for at in (0, 51, 0xFFFF):
+        content = bytearray(blocks.block([blocks.Record(7, data(100, 50))], NATIVE))
+        content[24:26] = struct.pack(NATIVE + "H", at)
+        fast = {KEY: [100, 1100, -1]}
+        assert Kernel().forward(memoryview(content), 0, len(content), f"ring{NATIVE}", 1, fast) == (0, 0)
