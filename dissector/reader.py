@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 from dissector.contents import CaptureContents, seekable_pcap
 from dissector.sources import CaptureError, CaptureFile, Chunk, StreamFile, open_capture, runs
+from dissector.walk import Walk
 from dissector.wire import legacy
 from dissector.wire.engine import Engine
-from dissector.wire.forward import Kernel
 from dissector.wire.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from dissector.sources.slim import Slim
+    from dissector.walk import Recorder
     from dissector.wire.events import Event
 
 
@@ -36,24 +38,41 @@ class Reader:
     """
 
     def __init__(
-        self, paths: Sequence[str | os.PathLike[str]], *, as_format: str | None = None, limits: Limits | None = None
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        *,
+        as_format: str | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.bytes_total: int | None = _total_size(paths)
         """Size of the input on disk; None when unknown (a pipe)."""
         self._paths = [os.fspath(path) for path in paths]
         self._as_format = as_format
+        self.recorder: Recorder | None = None
+        """Is shown every packet; set it before `events`."""
         self._files: list[CaptureFile | StreamFile] = []
         if not self._paths:
             raise CaptureError("", "no input")
+        self.contents = CaptureContents(self._paths, as_format)
+        """Where records read page contents again."""
+        self.engine = Engine(self.limits, self.contents)
         first = self._open(self._paths[0])
         if isinstance(first, StreamFile) and len(self._paths) > 1:
             first.close()
             raise CaptureError(first.name, "a bare stream; bare streams are read one at a time")
-        self.contents = CaptureContents(self._paths, as_format)
-        """Where records read page contents again."""
         self._marking = seekable_pcap(self._paths, first)
-        self._engine = Engine(self.limits, self.contents)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the input is a bare stream, without packets."""
+        return isinstance(self._files[0], StreamFile)
+
+    @property
+    def slim(self) -> Slim:
+        """How page contents were cut out of the input, as far as its first file tells."""
+        first = self._files[0]
+        return first.format.slim if isinstance(first, CaptureFile) else ""
 
     @property
     def bytes_read(self) -> int:
@@ -80,6 +99,8 @@ class Reader:
     def _open(self, path: str) -> CaptureFile | StreamFile:
         file = open_capture(path, as_format=self._as_format, recognise=legacy.identify)
         self._files.append(file)
+        if isinstance(file, CaptureFile) and file.format.slim:
+            self.engine.capture_slim()
         return file
 
     def _open_all(self, first: CaptureFile) -> Iterator[CaptureFile]:
@@ -92,26 +113,26 @@ class Reader:
             yield file
 
     def _captures(self, first: CaptureFile) -> Iterator[Event]:
-        engine = self._engine
-        kernel = Kernel()
-        number = 0
+        engine = self.engine
+        walk = Walk(engine, self.recorder)
         damage: CaptureError | None = None
         try:
             for run in runs(self._open_all(first)):
                 if isinstance(run, Chunk):
                     if self._marking:
-                        self.contents.mark(number + 1, run.position)
-                    for frame, events in _walk(run, engine, kernel, number):
-                        number = frame
+                        self.contents.mark(walk.number + 1, run.position)
+                    for events in walk.chunk(run):
                         yield from events
                 else:
-                    number += 1
-                    yield from engine.packet(number, run.time, run.linktype, run.data, run.wire_length)
+                    yield from walk.packet(run)
         except CaptureError as error:
-            if not number:
+            if not walk.number:
                 raise
             damage = error
         for file in self._files:
+            if isinstance(file, CaptureFile):
+                for mark in file.format.left_out:
+                    engine.left_out(mark.key, mark.seq, mark.length, mark.ack, walk.number, mark.time)
             if file.truncated:
                 yield from engine.capture_cut(f"{file.name}: {file.truncated}")
         yield from engine.finish()
@@ -119,7 +140,7 @@ class Reader:
             raise damage
 
     def _stream(self, file: StreamFile) -> Iterator[Event]:
-        stream = self._engine.open_stream(file.entry)
+        stream = self.engine.open_stream(file.entry)
         for view in file.chunks():
             yield from stream.data(view)
             if stream.skip > 1:
@@ -127,45 +148,8 @@ class Reader:
                 if passed:
                     stream.passed(passed)
         if file.truncated:
-            yield from self._engine.capture_cut(f"{file.name}: {file.truncated}")
+            yield from self.engine.capture_cut(f"{file.name}: {file.truncated}")
         yield from stream.finish()
-
-
-def _walk(chunk: Chunk, engine: Engine, kernel: Kernel, number: int) -> Iterator[tuple[int, list[Event]]]:
-    """Yield (number of the last frame, its events) through one chunk."""
-    form = chunk.format
-    buffer, position, end = chunk.buffer, chunk.start, chunk.end
-    fast = engine.fast
-    first = number
-    while position < end:
-        linktype = form.linktype
-        if linktype is not None:
-            position, passed = kernel.forward(buffer, position, end, form.shape, linktype, fast)
-            if kernel.latest is not None:
-                time = form.time_at(buffer, kernel.latest_at)
-                engine.passed(kernel.latest, number + kernel.latest_number + 1, time)
-            number += passed
-        try:
-            behind, packet = form.packet(buffer, position, end)
-        except CaptureError as error:
-            chunk.abandon(str(error))
-            break
-        if packet is None:
-            if behind == position:
-                break
-            position = behind
-            continue
-        position = behind
-        number += 1
-        chunk.consumed = position
-        chunk.packets = number - first
-        events = engine.packet(number, packet.time, packet.linktype, packet.data, packet.wire_length)
-        if events:
-            yield number, events
-    chunk.consumed = position
-    chunk.packets = number - first
-    engine.frames = number
-    yield number, []
 
 
 def _total_size(paths: Sequence[str | os.PathLike[str]]) -> int | None:

@@ -1410,6 +1410,18 @@ local RULES = {
     text = "frames were cut by the capture's snap length; bytes are missing",
     section = "",
   },
+  ["capture.slim"] = {
+    id = "capture.slim",
+    severity = "note",
+    text = "page contents were cut out of this capture on purpose; pages can not be read",
+    section = "",
+  },
+  ["capture.dropped"] = {
+    id = "capture.dropped",
+    severity = "warn",
+    text = "the capture lost {count} packets that came faster than it took them",
+    section = "",
+  },
   ["capture.cut"] = { id = "capture.cut", severity = "warn", text = "{what}", section = "" },
   ["capture.malformed"] = {
     id = "capture.malformed",
@@ -1488,6 +1500,8 @@ local FINDING = {
   DIRTY_HEADER = "libxc.checkpoint_dirty_pfn_list.header",
   MESSAGE = "xl.message",
   SNAPLEN = "capture.snaplen",
+  SLIM = "capture.slim",
+  DROPPED = "capture.dropped",
   CAPTURE_CUT = "capture.cut",
   MALFORMED = "capture.malformed",
   LINKTYPE = "capture.linktype",

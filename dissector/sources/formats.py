@@ -11,10 +11,18 @@ from __future__ import annotations
 import copy
 import math
 import struct
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from dissector.sources.slim import SNAPPED, LeftOut, Slim, left_out, section_slim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_RECORD: Final = 256 << 20
 """No packet and no block is larger than this many bytes: a header that says so is damaged."""
+
+MAX_LEFT_OUT: Final = 1 << 16
+"""Marks of left-out packets that wait for a packet to belong to; a damaged file may have any number."""
 
 PCAP_MAGICS: Final = {
     0xA1B2C3D4: ("pcap", 1000, 0),
@@ -45,6 +53,8 @@ class Packet(NamedTuple):
         data: The captured bytes, a view that is valid as long as the buffer it was read from.
         wire_length: Bytes the packet had on the wire.
         interface: Number of the interface inside its pcapng section; 0 for pcap.
+        left_out: What the packets before this one held that a slim capture left out.
+        snapped: In a slim capture: what is missing of this packet was not cut out on purpose.
     """
 
     time: int
@@ -52,6 +62,8 @@ class Packet(NamedTuple):
     data: memoryview
     wire_length: int
     interface: int
+    left_out: tuple[LeftOut, ...] = ()
+    snapped: bool = False
 
 
 class CaptureFormat(Protocol):
@@ -68,6 +80,12 @@ class CaptureFormat(Protocol):
 
     path: str
     """The file, for messages."""
+
+    slim: Slim
+    """How page contents were cut out of what is being read; empty when they were not."""
+
+    left_out: list[LeftOut]
+    """What no packet has told yet of the packets that a slim capture left out."""
 
     origin: int
     """File offset of buffer[0], for messages; kept up to date by who fills the buffer."""
@@ -93,6 +111,9 @@ class CaptureFormat(Protocol):
             CaptureError: The record header is impossible.
         """
 
+    def interface_name(self, number: int) -> str:
+        """Give the name of an interface as in `Packet.interface`; empty when it has none."""
+
     def time_at(self, buffer: memoryview, position: int) -> int:
         """Give the capture time (ns since 1970 UTC) of the packet record at a position; its header must be there."""
 
@@ -114,6 +135,8 @@ class PcapFormat:
         self.origin = 0
         self.shape = ""
         self.linktype: int | None = None
+        self.slim: Slim = ""
+        self.left_out: list[LeftOut] = []
         self._scale = 1000
         self._size = 16
         self._record = struct.Struct("<IIII")
@@ -149,6 +172,19 @@ class PcapFormat:
         time = seconds * 1_000_000_000 + fraction * self._scale
         return stop, Packet(time, self.linktype or 0, buffer[start:stop], wire_length, 0)
 
+    def places(self, buffer: memoryview, position: int, behind: int) -> Iterator[tuple[int, int, int]]:
+        """Give time, place in the buffer and wire length of the packets in buffer[position:behind], all whole."""
+        unpack, size, scale = self._record.unpack_from, self._size, self._scale
+        while position < behind:
+            seconds, fraction, captured, wire_length = unpack(buffer, position)
+            position += size
+            yield seconds * 1_000_000_000 + fraction * scale, position, wire_length
+            position += captured
+
+    def interface_name(self, number: int) -> str:
+        """See `CaptureFormat.interface_name`."""
+        return ""
+
     def time_at(self, buffer: memoryview, position: int) -> int:
         """See `CaptureFormat.time_at`."""
         seconds, fraction, _, _ = self._record.unpack_from(buffer, position)
@@ -175,8 +211,8 @@ class PcapFormat:
         return f"{end - position - self._size} of {captured} bytes"
 
 
-SECTION, INTERFACE, OBSOLETE_PACKET, SIMPLE_PACKET, ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 6
-OPTION_END, OPTION_TSRESOL, OPTION_TSOFFSET = 0, 9, 14
+SECTION, INTERFACE, OBSOLETE_PACKET, SIMPLE_PACKET, STATISTICS, ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 5, 6
+OPTION_END, OPTION_COMMENT, OPTION_NAME, OPTION_TSRESOL, OPTION_TSOFFSET = 0, 1, 2, 9, 14
 
 
 class Interface(NamedTuple):
@@ -188,6 +224,7 @@ class Interface(NamedTuple):
         multiplier: A timestamp means offset + ticks * multiplier // divisor nanoseconds.
         divisor: See multiplier.
         offset: See multiplier; nanoseconds.
+        name: Such as "eth0"; empty if the block has none.
     """
 
     linktype: int
@@ -195,6 +232,7 @@ class Interface(NamedTuple):
     multiplier: int
     divisor: int
     offset: int
+    name: str
 
 
 class PcapngFormat:
@@ -206,6 +244,8 @@ class PcapngFormat:
         self.shape = ""
         self.linktype: int | None = None
         self.interfaces: list[Interface] = []
+        self.slim: Slim = ""
+        self.left_out: list[LeftOut] = []
         self._order = "<"
         self._enhanced, self._length = struct.Struct("<IIIIIII"), struct.Struct("<I")
 
@@ -238,7 +278,12 @@ class PcapngFormat:
                 described = self.interfaces[number]
                 time = described.offset + (high << 32 | low) * described.multiplier // described.divisor
                 start = position + 28
-                return stop, Packet(time, described.linktype, buffer[start : start + captured], wire_length, number)
+                data = buffer[start : start + captured]
+                if self.slim and (self.left_out or length > 32 + (captured + 3 & ~3)):
+                    snapped = self._take_comments(buffer, start + (captured + 3 & ~3), stop)
+                    marks, self.left_out = tuple(self.left_out), []
+                    return stop, Packet(time, described.linktype, data, wire_length, number, marks, snapped)
+                return stop, Packet(time, described.linktype, data, wire_length, number)
         kind = self._u32(buffer, position)
         order = self._byte_order(buffer, position) if kind == SECTION else self._order
         (length,) = struct.unpack_from(order + "I", buffer, position + 4)
@@ -257,7 +302,13 @@ class PcapngFormat:
             self._add_interface(buffer, position, stop)
         elif kind == SECTION:
             self._begin_section(order, buffer, position, length)
+        elif kind == STATISTICS and self.slim:
+            self._take_comments(buffer, position + 20, stop)
         return stop, None
+
+    def interface_name(self, number: int) -> str:
+        """See `CaptureFormat.interface_name`."""
+        return self.interfaces[number].name if number < len(self.interfaces) else ""
 
     def time_at(self, buffer: memoryview, position: int) -> int:
         """See `CaptureFormat.time_at`."""
@@ -273,7 +324,7 @@ class PcapngFormat:
     def latest(self, buffer: memoryview, position: int, end: int) -> int:
         """See `CaptureFormat.latest`."""
         ahead, found = copy.copy(self), 0
-        ahead.interfaces = self.interfaces.copy()
+        ahead.interfaces, ahead.left_out = self.interfaces.copy(), []
         try:
             while True:
                 behind, packet = ahead.packet(buffer, position, end)
@@ -308,27 +359,49 @@ class PcapngFormat:
         self.shape = "pcapng" + order
         self.interfaces = []
         self.linktype = None
+        comments = (
+            text for code, text in self._options(buffer, position + 24, position + length) if code == OPTION_COMMENT
+        )
+        self.slim = section_slim(next(comments, b"").decode(errors="replace"))
 
     def _add_interface(self, buffer: memoryview, position: int, stop: int) -> None:
         if stop - position < 20:
             raise _damaged(self, position, "an interface block that is too short")
         linktype, _, snap_length = struct.unpack_from(self._order + "HHI", buffer, position + 8)
-        divisor, offset, option = 1_000_000, 0, position + 16
-        while option + 4 <= stop - 4:
-            code, size = struct.unpack_from(self._order + "HH", buffer, option)
-            if code == OPTION_END or option + 4 + size > stop - 4:
-                break
-            if code == OPTION_TSRESOL and size == 1:
-                exponent = buffer[option + 4]
+        divisor, offset, name = 1_000_000, 0, ""
+        for code, value in self._options(buffer, position + 16, stop):
+            if code == OPTION_TSRESOL and len(value) == 1:
+                exponent = value[0]
                 divisor = 1 << (exponent & 0x7F) if exponent & 0x80 else 10**exponent
-            elif code == OPTION_TSOFFSET and size == 8:
-                (offset,) = struct.unpack_from(self._order + "q", buffer, option + 4)
-            option += 4 + (size + 3 & ~3)
+            elif code == OPTION_TSOFFSET and len(value) == 8:
+                (offset,) = struct.unpack(self._order + "q", value)
+            elif code == OPTION_NAME:
+                name = value.rstrip(b"\0").decode(errors="replace")
         common = math.gcd(1_000_000_000, divisor)
         self.interfaces.append(
-            Interface(linktype, snap_length, 1_000_000_000 // common, divisor // common, offset * 1_000_000_000)
+            Interface(linktype, snap_length, 1_000_000_000 // common, divisor // common, offset * 1_000_000_000, name)
         )
         self.linktype = linktype if all(known.linktype == linktype for known in self.interfaces) else None
+
+    def _options(self, buffer: memoryview, position: int, stop: int) -> Iterator[tuple[int, bytes]]:
+        """Give code and value of the options of the block that ends at `stop`."""
+        while position + 4 <= stop - 4:
+            code, size = struct.unpack_from(self._order + "HH", buffer, position)
+            if code == OPTION_END or position + 4 + size > stop - 4:
+                return
+            yield code, bytes(buffer[position + 4 : position + 4 + size])
+            position += 4 + (size + 3 & ~3)
+
+    def _take_comments(self, buffer: memoryview, position: int, stop: int) -> bool:
+        """Collect what was left out; whether this packet is cut for another reason."""
+        snapped = False
+        for code, value in self._options(buffer, position, stop):
+            if code == OPTION_COMMENT:
+                text = value.decode(errors="replace")
+                snapped = snapped or SNAPPED in text
+                if len(self.left_out) < MAX_LEFT_OUT:
+                    self.left_out += left_out(text)
+        return snapped
 
     def _timed_packet(self, kind: int, buffer: memoryview, position: int, stop: int) -> Packet:
         # The obsolete block differs in one field only: 16 bits of interface number and 16 bits of drop counter.

@@ -45,6 +45,8 @@ DIRTY_HEADER = Rule(
 MESSAGE = Rule("xl.message", "error", "{what} is not the text a peer waits for", "2.1", 10)
 
 SNAPLEN = Rule("capture.snaplen", "warn", "frames were cut by the capture's snap length; bytes are missing", "")
+SLIM = Rule("capture.slim", "note", "page contents were cut out of this capture on purpose; pages can not be read", "")
+DROPPED = Rule("capture.dropped", "warn", "the capture lost {count} packets that came faster than it took them", "")
 CAPTURE_CUT = Rule("capture.cut", "warn", "{what}", "")
 MALFORMED = Rule("capture.malformed", "note", "{count} frames have broken IP or TCP headers", "")
 LINKTYPE = Rule("capture.linktype", "warn", "link type {linktype} is not supported; its frames are left out", "")

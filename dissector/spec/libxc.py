@@ -153,7 +153,7 @@ X86_PV_VCPU_BASIC = Record(
     section="4.6",
     guests="PV",
     length=Length(exact=(8 + 5168, 8 + 2800), tolerated=(8,)),
-    body=(*_VCPU, Bytes("context", "vcpu_guest_context of the guest's width")),
+    body=(*_VCPU, Bytes("context", "vcpu_guest_context of the guest's width", secret=True)),
 )
 
 X86_PV_VCPU_EXTENDED = Record(
@@ -169,8 +169,8 @@ X86_PV_VCPU_EXTENDED = Record(
         *_VCPU,
         Field("vcpu", 4, "virtual cpu, again", maximum=8191),
         Field("size", 4, "bytes of this structure", maximum=128),
-        Field("syscall32_callback_eip", 8, "32-bit syscall entry point", hexadecimal=True),
-        Field("sysenter_callback_eip", 8, "sysenter entry point", hexadecimal=True),
+        Field("syscall32_callback_eip", 8, "32-bit syscall entry point", hexadecimal=True, secret=True),
+        Field("sysenter_callback_eip", 8, "sysenter entry point", hexadecimal=True, secret=True),
         Field("syscall32_callback_cs", 2, "its code segment", hexadecimal=True),
         Field("sysenter_callback_cs", 2, "its code segment", hexadecimal=True),
         Field("syscall32_disables_events", 1, "event delivery is masked on entry"),
@@ -180,7 +180,7 @@ X86_PV_VCPU_EXTENDED = Record(
         Field("vmce_mci_ctl2_bank0", 8, "machine check bank 0 control", hexadecimal=True),
         Field("vmce_mci_ctl2_bank1", 8, "machine check bank 1 control", hexadecimal=True),
         Field("vmce_mcg_ext_ctl", 8, "machine check extended control (Xen 4.10 on)", hexadecimal=True),
-        Bytes("rest", "whatever the sender's structure has beyond"),
+        Bytes("rest", "whatever the sender's structure has beyond", secret=True),
     ),
 )
 
@@ -197,7 +197,7 @@ X86_PV_VCPU_XSAVE = Record(
         *_VCPU,
         Field("xcr0", 8, "enabled state components", hexadecimal=True),
         Field("xcr0_accum", 8, "components that were ever enabled", hexadecimal=True),
-        Bytes("xsave_area", "XSAVE image in standard format"),
+        Bytes("xsave_area", "XSAVE image in standard format", secret=True),
     ),
 )
 
@@ -209,7 +209,7 @@ SHARED_INFO = Record(
     section="4.6",
     guests="PV",
     length=Length(exact=(4096,)),
-    body=(Bytes("shared_info", "one page", 4096),),
+    body=(Bytes("shared_info", "one page", 4096, secret=True),),
 )
 
 X86_TSC_INFO = Record(
@@ -245,7 +245,7 @@ HVM_CONTEXT = Record(
                 Field("typecode", 2, "what the section holds", HVM_SAVE_TYPE),
                 Field("instance", 2, "vcpu or device number"),
                 Field("length", 4, "bytes of data"),
-                Bytes("data", "section contents", "length"),
+                Bytes("data", "section contents", "length", secret=True),
             ),
         ),
     ),
@@ -281,7 +281,7 @@ TOOLSTACK = Record(
     type_id=0x0B,
     meaning="deprecated; never in a release",
     section="4.4",
-    body=(Bytes("data", "opaque"),),
+    body=(Bytes("data", "opaque", secret=True),),
 )
 
 X86_PV_VCPU_MSRS = Record(
@@ -301,7 +301,7 @@ X86_PV_VCPU_MSRS = Record(
             (
                 Field("index", 4, "register", hexadecimal=True),
                 Field("reserved", 4, "zero", reserved=True),
-                Field("value", 8, "its value", hexadecimal=True),
+                Field("value", 8, "its value", hexadecimal=True, secret=True),
             ),
         ),
     ),

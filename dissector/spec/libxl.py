@@ -61,7 +61,7 @@ EMULATOR_XENSTORE_DATA = Record(
     section="3.5",
     length=Length(minimum=8),
     guests="HVM",
-    body=(*_EMULATOR, StringPairs("xenstore_data", "key NUL value NUL pairs")),
+    body=(*_EMULATOR, StringPairs("xenstore_data", "key NUL value NUL pairs", secret=True)),
 )
 
 EMULATOR_CONTEXT = Record(
@@ -72,7 +72,7 @@ EMULATOR_CONTEXT = Record(
     section="3.6",
     length=Length(minimum=8),
     guests="HVM",
-    body=(*_EMULATOR, Bytes("emulator_ctx", "opaque save blob")),
+    body=(*_EMULATOR, Bytes("emulator_ctx", "opaque save blob", secret=True)),
     signature=(8, b"QEVM\0\0\0\x03"),
 )
 

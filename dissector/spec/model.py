@@ -54,6 +54,8 @@ class Field:
     """Largest value that occurs; used to recognise record heads after losing framing."""
     hexadecimal: bool = False
     order: Order = "stream"
+    secret: bool = False
+    """The guest's own data; ``--scrub`` blanks it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Bytes:
     const: bytes | None = None
     text: bool = False
     """The bytes are text (ASCII or UTF-8), possibly with a trailing NUL."""
+    secret: bool = False
+    """The guest's own data; ``--scrub`` blanks it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,8 @@ class StringPairs:
 
     name: str
     meaning: str
+    secret: bool = False
+    """The values are the guest's own data; ``--scrub`` blanks them."""
 
 
 Element: TypeAlias = Field | Bytes | Array | PfnList | Pages | StringPairs

@@ -75,8 +75,8 @@ CONFIG = Record(
     section="2.3",
     body=(
         Field("config_len", 4, "bytes of configuration, the trailing NUL included"),
-        Bytes("config", "configuration text", "config_len", text=True),
-        Bytes("surplus", "bytes that readers skip"),
+        Bytes("config", "configuration text", "config_len", text=True, secret=True),
+        Bytes("surplus", "bytes that readers skip", secret=True),
     ),
 )
 

@@ -7,16 +7,28 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from dissector.spec import findings
+from dissector.wire.drops import Drops
 from dissector.wire.events import Event, Finding, Total
 from dissector.wire.flow import Connection, Contents, Flow
-from dissector.wire.frame import FrameDecoder, Segment, UnknownLinkType, endpoints, reverse_key
-from dissector.wire.halfflow import ACK, IGNORE, LIMIT, Budget
+from dissector.wire.frame import (
+    ACK_FLAG,
+    FIN,
+    RST,
+    SYN,
+    FrameDecoder,
+    Segment,
+    UnknownLinkType,
+    endpoints,
+    reverse_key,
+)
+from dissector.wire.halfflow import ACK, IGNORE, LIMIT, NEXT_SEQ, Budget
 from dissector.wire.limits import Limits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dissector.spec.findings import Rule
 
-FIN, SYN, RST, ACK_FLAG = 0x01, 0x02, 0x04, 0x10
 _MASK = (1 << 32) - 1
 _LINGER = 2_000_000_000
 """Nanoseconds of capture time after the last packet of a connection until it is closed: the capture may hold packets
@@ -38,7 +50,21 @@ class Engine:
         """Connection key -> what the fast-forward kernel needs to know of that direction."""
         self.frames = 0
         """Number of the last frame seen."""
+        self.drops = Drops()
+        """When a live capture dropped packets; its source tells."""
+        self.slim = False
+        """The capture has page contents cut out on purpose."""
+        self.snapped = False
+        """... but what is missing of the next packet is missing for another reason."""
+        self.on_connection: Callable[[Connection], None] | None = None
+        """Is told of each TCP connection when it is first seen."""
+        self.segment: Segment | None = None
+        """What the last frame held; None when that was no (whole) TCP segment."""
+        self.current: tuple[Connection, int] | None = None
+        """The connection and direction it belongs to; None when it was passed over."""
         self.other_connections = 0
+        self.segments = 0
+        """Segments taken one by one, on connections that are or may be migrations."""
         self._connections: dict[bytes, tuple[Connection, int]] = {}
         self._closing: list[Connection] = []
         self._ignored: dict[bytes, None] = {}
@@ -66,6 +92,7 @@ class Engine:
             The events that became known with this frame.
         """
         self.frames = number
+        self.segment = self.current = None
         try:
             segment = self.decoder.decode(linktype, memoryview(data), wire_length)
         except UnknownLinkType:
@@ -74,8 +101,33 @@ class Engine:
                 self._note(findings.LINKTYPE, number, time, linktype=linktype)
             return self._take()
         if segment is not None:
+            self.segment = segment
             self._segment(segment, number, time)
         return self._take() if self._events else []
+
+    def left_out(self, key: bytes, seq: int, length: int, ack: int, number: int, time: int | None) -> None:
+        """Note what packets held that the writer of a slim capture left out.
+
+        Args:
+            key: direction of a connection, as in :class:`~dissector.wire.frame.Segment`.
+            seq: sequence number of the first byte left out.
+            length: how many bytes.
+            ack: what the other direction acknowledged last, -1 for nothing.
+            number: frame number of the last frame before them.
+            time: capture time of the last of the packets; None: not known.
+        """
+        found = self._connections.get(key)
+        if found is not None:
+            connection, index = found
+            connection.catch_up()
+            half = connection.halves[index]
+            if length:
+                last = time if time is not None else connection.flow.followers[index].last_time
+                half.left_out(seq, length, number, last)
+            if ack >= 0:
+                connection.halves[1 - index].fast[ACK] = ack
+                half.check(ack, number, time)
+            connection.publish()
 
     def passed(self, key: bytes, number: int, time: int | None) -> None:
         """Note that the kernel passed payload of the direction `key`, last in frame `number` at `time`."""
@@ -106,6 +158,17 @@ class Engine:
     def capture_cut(self, text: str) -> list[Event]:
         """Report that a capture file ends in the middle of a packet, or was damaged."""
         self._note(findings.CAPTURE_CUT, self.frames, None, what=text)
+        return self._take()
+
+    def capture_slim(self) -> None:
+        """Learn that the capture has page contents cut out on purpose: they are no loss. Before its first packet."""
+        if not self.slim:
+            self.slim = True
+            self._note(findings.SLIM, self.frames, None)
+
+    def capture_dropped(self, count: int) -> list[Event]:
+        """Report how many packets the capture dropped in all."""
+        self._note(findings.DROPPED, self.frames, None, count=count)
         return self._take()
 
     def open_stream(self, entry: str) -> BareStream:
@@ -143,11 +206,13 @@ class Engine:
                 return
         connection, index = found
         connection.catch_up()
+        self.segments += 1
+        self.current = found
         if segment.flags & SYN:
             isn = (segment.seq + 1) & _MASK
             if connection.isns[index] != isn and (connection.halves[index].started or connection.flow.ended):
                 self._close(connection, connection.closing or "new connection")
-                found = self._open(segment.key)
+                self.current = found = self._open(segment.key)
                 connection, index = found
             self._syn(connection, index, isn, segment)
         connection.flow.latest = number
@@ -161,6 +226,7 @@ class Engine:
                 connection.start(index, seq)
             if connection.first < 0:
                 connection.first = index
+            half.slim = self.slim and not self.snapped
             half.segment(seq, segment.payload, segment.length, peer.fast[ACK], number, time)
         if peer.started and segment.flags & ACK_FLAG:
             peer.check(segment.ack, number, time)
@@ -220,7 +286,10 @@ class Engine:
         flow = Flow(self.limits, self._sink, self._number, ends)
         connection = Connection(key, flow, self.limits, self._budget)
         other = reverse_key(key)
+        if self.on_connection is not None:
+            self.on_connection(connection)
         flow.contents = self.contents
+        flow.drops = self.drops
         flow.keys = (key, other)
         flow.opened = self.frames
         self._connections[key] = (connection, 0)
@@ -272,6 +341,34 @@ class Engine:
             self._note(findings.LIMIT_FLOWS, self.frames, None, limit=self.limits.max_flows)
         self._close(oldest, "limit")
         self._forget(oldest.key)
+
+    def progress(self) -> list[tuple[int, str, int]]:
+        """Say how far each migration is: flow number, direction, stream bytes seen (kernel's included)."""
+        found: list[tuple[int, str, int]] = []
+        for connection, index in self._connections.values():
+            if connection.flow.announced:
+                half = connection.halves[index]
+                ahead = (half.fast[NEXT_SEQ] - connection.synced[index]) & _MASK
+                role = connection.flow.followers[index].role or "forward"
+                found.append((connection.flow.number, role, half.next + ahead))
+        return found
+
+    def quiet(self, seconds: float) -> list[Event]:
+        """Give up waiting where nothing has come on any connection for so long (live captures only)."""
+        late = int(seconds * 1e9)
+        for connection in [one for one in self._closing if late > _LINGER]:
+            self._close(connection, connection.closing)
+        seen: set[int] = set()
+        for connection, _ in list(self._connections.values()):
+            if id(connection) not in seen and connection.flow.announced:
+                seen.add(id(connection))
+                connection.catch_up()
+                for index in (0, 1):
+                    last = connection.flow.followers[index].last_time
+                    now = None if last is None else last + late
+                    connection.halves[index].check(connection.peer_ack(index), self.frames, now)
+                connection.publish()
+        return self._take()
 
     def idle(self, key: bytes) -> bool:
         """Tell whether a connection is known to be of no interest."""

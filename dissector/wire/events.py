@@ -169,6 +169,8 @@ class Gap:
     time: int | None
     frame: int
     """The frame that showed the hole."""
+    cause: Literal["capture", "wire"] | None = None
+    """Whether the capturing kernel dropped the packets, or they never came by; None: not known (files)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +265,10 @@ class Total:
     other_connections: int
     """TCP connections that are no migration."""
     findings: Mapping[str, int]
+    received: int | None = None
+    """Live: packets that passed the filter, those dropped included; None: not known, or not live."""
+    dropped: int | None = None
+    """Live: packets that the capture lost."""
 
 
 Event: TypeAlias = Record | Flow | Gap | Resync | Finding | Summary | Total

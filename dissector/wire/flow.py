@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from dissector.spec import findings
 from dissector.wire import events
+from dissector.wire.drops import Drops
 from dissector.wire.follower import Follower
 from dissector.wire.halfflow import ACK, IGNORE, LIMIT, NEXT_SEQ, Budget, HalfFlow
 from dissector.wire.machine import Role, State
@@ -47,6 +48,7 @@ class Flow:
         self.followers = (Follower(self, limits), Follower(self, limits))
         """First the direction of the first packet seen, then the other."""
         self.statistics = Statistics()
+        self.drops = Drops()
         self.start: events.Start = "mid-stream"
         self.mode: events.Mode = "unknown"
         self.entry = "unknown"

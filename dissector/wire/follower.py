@@ -15,6 +15,8 @@ from dissector.wire.resync import Candidate, Search
 from dissector.wire.unit import Unit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dissector.spec.findings import Rule
     from dissector.wire.flow import Flow
     from dissector.wire.limits import Limits
@@ -42,6 +44,8 @@ class Follower:
         self._told: set[str] = set()
         self.last_frame = 0
         self.last_time: int | None = None
+        self.observer: Callable[[Unit], None] | None = None
+        """Is shown each unit as soon as it was framed, before it is known what of it is lost."""
 
     @property
     def skip(self) -> int:
@@ -99,7 +103,7 @@ class Follower:
         if self.framer.failed:
             self._begin_search(self.framer.start).skip_to(self.position)
 
-    def lost(self, start: int, end: int, reason: str, frame: int, time: int | None) -> None:
+    def lost(self, start: int, end: int, reason: str, frame: int, time: int | None, since: int | None) -> None:
         """Remember stream bytes that will never come, and report them."""
         if self.ignored or self.ended:
             return
@@ -113,7 +117,8 @@ class Follower:
         why = cast("Literal['lost', 'snaplen', 'limit', 'capture end']", reason)
         if reason == "snaplen":
             self._once(findings.SNAPLEN, start, frame, time)
-        self.flow.emit(Gap(self._number, self._direction, start, end - start, why, time, frame))
+        cause = self.flow.drops.cause(since, time) if reason == "lost" else None
+        self.flow.emit(Gap(self._number, self._direction, start, end - start, why, time, frame, cause))
 
     def settled(self, until: int) -> None:
         """Hand out everything that ends before offset `until`: no hole before it is open any more."""
@@ -171,6 +176,8 @@ class Follower:
                 self._alignment = unit.offset % 8
             if unit.definition is libxc.PAGE_DATA:
                 self._pages_seen = True
+            if self.observer is not None:
+                self.observer(unit)
             self._queue.append(unit)
         framer.units.clear()
         for rule, offset, values in framer.findings:

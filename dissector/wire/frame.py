@@ -45,6 +45,9 @@ HOP_BY_HOP, TCP, FRAGMENT, AUTHENTICATION = 0, 6, 44, 51
 EXTENSION_HEADERS = frozenset({HOP_BY_HOP, FRAGMENT, AUTHENTICATION, 43, 60, 135, 139, 140})
 """The last ones are routing, destination options, mobility, HIP and shim6."""
 
+FIN, SYN, RST, ACK_FLAG = 0x01, 0x02, 0x04, 0x10
+"""In `Segment.flags`."""
+
 PIECE_OVERHEAD = 200
 """Bytes that each kept fragment costs besides its contents, so that a flood of tiny ones is bounded too."""
 
@@ -70,6 +73,8 @@ class Segment(NamedTuple):
         payload: The captured part of the TCP payload, a view into the frame (into a copy when IP fragments were put
             together).
         length: Bytes of TCP payload on the wire, at least len(payload).
+        at: Index of the payload in the frame; -1 when IP fragments were put together.
+        header: Bytes of TCP header before it.
     """
 
     key: bytes
@@ -79,6 +84,8 @@ class Segment(NamedTuple):
     window: int
     payload: memoryview
     length: int
+    at: int
+    header: int
 
 
 class UnknownLinkType(ValueError):  # noqa: N818 - a condition of the input, named as users meet it
@@ -101,11 +108,13 @@ class FrameDecoder:
 
     Attributes:
         malformed: Frames with broken headers so far, or cut inside their TCP header or before it.
-        fragments_dropped: Fragments so far that were given up, because others never came or contradicted them.
+        fragments: Fragments so far.
+        fragments_dropped: Of these, fragments that were given up, because others never came or contradicted them.
     """
 
     def __init__(self, *, max_fragment_bytes: int = 4 << 20) -> None:
         self.malformed = 0
+        self.fragments = 0
         self.fragments_dropped = 0
         self._max_fragment_bytes = max_fragment_bytes
         self._fragment_bytes = 0
@@ -132,13 +141,13 @@ class FrameDecoder:
                 length = total - 20 - header
                 if header >= 20 and length >= 0:
                     payload = data[34 + header : 14 + total]
-                    return _new(Segment, (key, seq, ack, flags & 0x1FF, window, payload, length))
-        network, position = _network(linktype, data)
-        if network == IPV4:
+                    return _new(Segment, (key, seq, ack, flags & 0x1FF, window, payload, length, 34 + header, header))
+        protocol, position = network(linktype, data)
+        if protocol == IPV4:
             return self._ipv4(data, position, wire_length)
-        if network == IPV6:
+        if protocol == IPV6:
             return self._ipv6(data, position, wire_length)
-        if network == MALFORMED:
+        if protocol == MALFORMED:
             self.malformed += 1
         return None
 
@@ -210,12 +219,16 @@ class FrameDecoder:
         payload = start + (flags >> 10 & 0x3C)
         if payload < start + 20 or payload > end:
             return self._broken()
-        return Segment(addresses + ports, seq, ack, flags & 0x1FF, window, data[payload:end], end - payload)
+        header = payload - start
+        return Segment(
+            addresses + ports, seq, ack, flags & 0x1FF, window, data[payload:end], end - payload, payload, header
+        )
 
     def _fragment(
         self, name: bytes, protocol: int, offset: int, length: int, more: bool, captured: memoryview
     ) -> Segment | None:
         """Keep one fragment; go on with the datagram when it is complete. Names begin with the addresses."""
+        self.fragments += 1
         if length <= 0 or (more and length & 7) or offset + length > 0xFFFF:
             return self._broken()
         datagram = self._datagrams.get(name)
@@ -235,7 +248,8 @@ class FrameDecoder:
         if datagram.complete:
             addresses = name[:8] if len(name) < 32 else name[:32]
             payload = memoryview(datagram.payload())
-            return self._upper(payload, 0, datagram.covered, datagram.protocol, addresses, None)
+            segment = self._upper(payload, 0, datagram.covered, datagram.protocol, addresses, None)
+            return segment and segment._replace(at=-1)
         while self._fragment_bytes > self._max_fragment_bytes:
             oldest = next(iter(self._datagrams))
             self.fragments_dropped += self._datagrams[oldest].fragments
@@ -307,7 +321,7 @@ class _Datagram:
         return bytes(found)
 
 
-def _network(linktype: int, data: memoryview) -> tuple[int, int]:
+def network(linktype: int, data: memoryview) -> tuple[int, int]:
     """Give the network protocol of a frame (MALFORMED: cut, OTHER: not IP) and where its header begins."""
     if linktype == ETHERNET:
         place, position = 12, 14

@@ -135,6 +135,12 @@ class Framer:
         self._wanted = 0
         self._begin()
 
+    @property
+    def settled(self) -> int:
+        """Stream offset up to which every unit was framed."""
+        unit = self._held or self.unit
+        return self.start if unit is None else unit.offset
+
     # -- input ---------------------------------------------------------------------------------------------------
 
     def data(self, view: memoryview, frame: int, time: int | None) -> int:

@@ -57,8 +57,14 @@ class Consumer(Protocol):
     def gap(self, count: int, frame: int, time: int | None) -> None:
         """Pass over bytes that are not there, now or never."""
 
-    def lost(self, start: int, end: int, reason: str, frame: int, time: int | None) -> None:
-        """Learn that stream bytes `start` to `end` will never come."""
+    def passed(self, frame: int, time: int | None) -> None:
+        """Learn that the bytes passed over last were captured, though nobody can look at them."""
+
+    last_time: int | None
+    """Capture time of the last bytes that were taken or passed."""
+
+    def lost(self, start: int, end: int, reason: str, frame: int, time: int | None, since: int | None) -> None:
+        """Learn that stream bytes `start` to `end` will never come; the capture times around them are given."""
 
     def settled(self, until: int) -> None:
         """Learn that no hole before offset `until` is open any more."""
@@ -84,18 +90,21 @@ class _Waiting(NamedTuple):
     length: int
     frame: int
     time: int | None
+    slim: bool
 
 
 class _Hole:
     """Bytes passed over that may still come."""
 
-    __slots__ = ("end", "frame", "start", "time")
+    __slots__ = ("end", "frame", "since", "start", "time")
 
-    def __init__(self, start: int, end: int, frame: int, time: int | None) -> None:
+    def __init__(self, start: int, end: int, frame: int, time: int | None, since: int | None) -> None:
         self.start = start
         self.end = end
         self.frame = frame
         self.time = time
+        self.since = since
+        """Capture time of the packet before the hole."""
 
 
 class HalfFlow:
@@ -112,6 +121,7 @@ class HalfFlow:
         "fin",
         "limits",
         "next",
+        "slim",
         "started",
     )
 
@@ -126,6 +136,8 @@ class HalfFlow:
         self.fin: int | None = None
         """Stream offset of the end of the stream, once a FIN came."""
         self.started = False
+        self.slim = False
+        """What is missing of the segment at hand where nobody needs it was cut out on purpose, and is no loss."""
         self._holes: list[_Hole] = []
         self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
@@ -171,7 +183,7 @@ class HalfFlow:
         offset = self.offset_of(seq)
         if offset < self.next:
             seen = min(self.next - offset, length)
-            self._fill(offset, offset + min(len(payload), seen))
+            self._fill(offset, offset + (seen if self.slim else min(len(payload), seen)))
             payload, length, offset = payload[seen:], length - seen, offset + seen
         if length > 0:
             if offset == self.next:
@@ -182,6 +194,14 @@ class HalfFlow:
             else:
                 self._wait(offset, payload, length, frame, time)
         self.check(peer_ack, frame, time)
+
+    def left_out(self, seq: int, length: int, frame: int, time: int | None) -> None:
+        """Pass bytes that were captured, but left out of the file on purpose; elsewhere they count as a hole."""
+        in_order = self.started and not self._waiting and self.offset_of(seq) == self.next
+        if in_order and length <= self.consumer.skip:
+            self._move(length)
+            self.consumer.gap(length, frame, time)
+            self.consumer.passed(frame, time)
 
     def check(self, peer_ack: int, frame: int, time: int | None) -> None:
         """Decide which holes are lost by now, and tell how far everything is settled."""
@@ -201,7 +221,7 @@ class HalfFlow:
             if not reason:
                 self.consumer.limit(findings.LIMIT_HOLES, limits.max_holes, hole.start, frame, time)
             del self._holes[0]
-            self.consumer.lost(hole.start, hole.end, reason or "limit", hole.frame, hole.time)
+            self.consumer.lost(hole.start, hole.end, reason or "limit", hole.frame, hole.time, hole.since)
         self.consumer.settled(self._holes[0].start if self._holes else self.next)
 
     def finish(self, reason: str, peer_ack: int) -> None:
@@ -211,7 +231,7 @@ class HalfFlow:
             why = "lost" if peer_ack >= 0 and self.offset_of(peer_ack) >= end else reason
             if self._holes:
                 hole = self._holes.pop(0)
-                self.consumer.lost(hole.start, hole.end, why, hole.frame, hole.time)
+                self.consumer.lost(hole.start, hole.end, why, hole.frame, hole.time, hole.since)
             else:
                 self._give_up(why)
         self.consumer.settled(self.next)
@@ -242,7 +262,7 @@ class HalfFlow:
 
     def _pass_hole(self, end: int, frame: int, time: int | None) -> None:
         start = self.next
-        self._holes.append(_Hole(start, end, frame, time))
+        self._holes.append(_Hole(start, end, frame, time, self.consumer.last_time))
         self._move(end - start)
         self.consumer.gap(end - start, frame, time)
 
@@ -256,9 +276,9 @@ class HalfFlow:
                 left.append(hole)
                 continue
             if hole.start < start:
-                left.append(_Hole(hole.start, start, hole.frame, hole.time))
+                left.append(_Hole(hole.start, start, hole.frame, hole.time, hole.since))
             if end < hole.end:
-                left.append(_Hole(end, hole.end, hole.frame, hole.time))
+                left.append(_Hole(end, hole.end, hole.frame, hole.time, hole.since))
         self._holes = left
 
     def _give_up(self, reason: str) -> None:
@@ -266,7 +286,7 @@ class HalfFlow:
         first = self._waiting[0]
         start = self.next
         self._move(first.offset - start)
-        self.consumer.lost(start, first.offset, reason, first.frame, first.time)
+        self.consumer.lost(start, first.offset, reason, first.frame, first.time, self.consumer.last_time)
         self.consumer.gap(first.offset - start, first.frame, first.time)
         self._drain()
 
@@ -278,24 +298,28 @@ class HalfFlow:
 
     def _deliver(self, payload: memoryview, length: int, frame: int, time: int | None) -> None:
         """Hand on an in-order segment, and what waited for it."""
-        self._hand_on(payload, length, frame, time)
+        self._hand_on(payload, length, frame, time, slim=self.slim)
         if self._waiting:
             self._drain()
 
-    def _hand_on(self, payload: memoryview, length: int, frame: int, time: int | None) -> None:
+    def _hand_on(self, payload: memoryview, length: int, frame: int, time: int | None, *, slim: bool) -> None:
         captured = len(payload)
         if captured:
             self._move(captured)
             self.consumer.data(payload, frame, time)
         if captured < length:
-            start = self.next
-            self._move(length - captured)
-            self.consumer.lost(start, self.next, "snaplen", frame, time)
-            self.consumer.gap(length - captured, frame, time)
+            start, missing = self.next, length - captured
+            self._move(missing)
+            slim = slim and missing <= self.consumer.skip
+            if not slim:
+                self.consumer.lost(start, self.next, "snaplen", frame, time, None)
+            self.consumer.gap(missing, frame, time)
+            if slim:
+                self.consumer.passed(frame, time)
 
     def _wait(self, offset: int, payload: memoryview, length: int, frame: int, time: int | None) -> None:
         """Keep a segment until the hole in front of it is closed or lost."""
-        item = _Waiting(offset, bytes(payload), length, frame, time)
+        item = _Waiting(offset, bytes(payload), length, frame, time, self.slim)
         if not self._waiting:
             self._waited_since = time
         insort(self._waiting, item, key=lambda waiting: waiting.offset)
@@ -315,5 +339,6 @@ class HalfFlow:
             self.budget.used -= len(item.data) + _SEGMENT_COST
             seen = self.next - item.offset
             if seen < item.length:
-                self._hand_on(memoryview(item.data)[seen:], item.length - seen, item.frame, item.time)
+                rest = memoryview(item.data)[seen:]
+                self._hand_on(rest, item.length - seen, item.frame, item.time, slim=item.slim)
         self._waited_since = self._waiting[0].time if self._waiting else None

@@ -10,6 +10,7 @@ from dissector.spec import libxc, libxl, xl
 from dissector.spec.codes import describe_status
 from dissector.wire import codec
 from dissector.wire.events import Finding, Gap, Mode, Record, Resync, Summary
+from dissector.wire.passes import Passes
 
 if TYPE_CHECKING:
     from dissector.wire.events import Event
@@ -25,7 +26,7 @@ class Statistics:
         self.findings: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
         self.incomplete = 0
-        self.passes = 0
+        self.passes = Passes()
         self.checkpoints = 0
         self.pages = 0
         self.guest = ""
@@ -33,7 +34,6 @@ class Statistics:
         self.version: int | None = None
         self.first_time: int | None = None
         self.last_time: int | None = None
-        self._last_batch: tuple[int, int] | None = None
         self._last_forward: Record | None = None
         self._reverse: set[str] = set()
         self._status: int | None = None
@@ -83,18 +83,10 @@ class Statistics:
             self.version = record.fields["version"]
 
     def _page_data(self, record: Record) -> None:
-        raw = record.body[8:]
-        if not raw:
-            return
-        self.pages += codec.data_pages(raw, record.order)
         if self.checkpoints:
-            return
-        first = int.from_bytes(raw[:8], record.order) & libxc.PFN_MASK
-        last = int.from_bytes(raw[-8:], record.order) & libxc.PFN_MASK
-        before = self._last_batch
-        if before is None or before[0] < libxc.MAX_BATCH_SIZE or first <= before[1]:
-            self.passes += 1
-        self._last_batch = (int.from_bytes(record.body[:4], record.order), last)
+            self.pages += codec.data_pages(record.body[8:], record.order)
+        else:
+            self.pages += self.passes.add(record)
 
     def summary(self, flow: int, mode: Mode, entry: str, end: str | None) -> Summary:
         """Make the summary event."""
@@ -111,7 +103,7 @@ class Statistics:
             bytes={name: self.bytes[name] for name in ("forward", "reverse")},
             records=dict(self.records),
             incomplete=self.incomplete,
-            passes=self.passes,
+            passes=self.passes.number,
             checkpoints=self.checkpoints,
             pages=self.pages,
             lost={name: self.lost[name] for name in ("forward", "reverse")},

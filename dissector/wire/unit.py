@@ -50,7 +50,7 @@ def unknown_record(layer: str, type_id: int) -> Record:
         section="4.3",
         type_id=type_id,
         length=Length(),
-        body=(Bytes("data", "opaque"),),
+        body=(Bytes("data", "opaque", secret=True),),
     )
 
 

@@ -204,7 +204,7 @@ class Pairs:
         self.step(side)
 
     def lost(self, side: int, start: int, stop: int, reason: str) -> None:
-        self.follower(side).lost(start, stop, reason, self.frame, None)
+        self.follower(side).lost(start, stop, reason, self.frame, None, None)
         self.driver[b"lost"](self.lua, side + 1, start, stop, reason.encode(), self.frame)
 
     def gap(self, side: int, size: int, reason: str = "lost") -> None:

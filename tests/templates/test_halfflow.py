@@ -102,6 +102,7 @@ class Recorder:
     def __init__(self, skip: int) -> None:
         self.skip = skip
         self.held = 0
+        self.last_time: int | None = None
         self.position = 0
         self.log: list[bytes] = []
 
@@ -120,7 +121,7 @@ class Recorder:
     def gap(self, count: int, frame: int, time: int | None) -> None:
         self.add("gap", *self.move(count), b"", frame)
 
-    def lost(self, start: int, end: int, reason: str, frame: int, time: int | None) -> None:
+    def lost(self, start: int, end: int, reason: str, frame: int, time: int | None, since: int | None) -> None:
         self.add("lost", start, end, reason.encode(), frame)
 
     def settled(self, until: int) -> None:

@@ -42,7 +42,7 @@ class Rig:
     def lose(self, count: int, follower: Follower | None = None) -> None:
         follower = follower or self.first
         start = follower.position
-        follower.lost(start, start + count, "lost", 2, 20)
+        follower.lost(start, start + count, "lost", 2, 20, 10)
         follower.gap(count, 2, 20)
         follower.settled(follower.position)
 
@@ -245,7 +245,7 @@ def test_lost_ranges_are_bounded_and_that_is_said():
     rig.send(FORWARD[:start])
     at = start
     for _ in range(6):
-        rig.first.lost(at, at + 5, "lost", 1, 1)
+        rig.first.lost(at, at + 5, "lost", 1, 1, None)
         rig.first.gap(5, 1, 1)
         rig.first.data(memoryview(FORWARD)[at + 5 : at + 10], 1, 1)
         at += 10
@@ -261,7 +261,7 @@ def test_snap_length_is_said_once():
     start = TALK.forward.records[9]["offset"] + 40
     rig.send(FORWARD[:start])
     for _ in range(3):
-        rig.first.lost(rig.first.position, rig.first.position + 5, "snaplen", 1, 1)
+        rig.first.lost(rig.first.position, rig.first.position + 5, "snaplen", 1, 1, None)
         rig.first.gap(5, 1, 1)
         rig.send(FORWARD[rig.first.position : rig.first.position + 5])
     assert sum("capture.snaplen" in line for line in rig.said()) == 1

@@ -25,6 +25,7 @@ class Recorder:
     def __init__(self, skip: int) -> None:
         self.skip = skip
         self.held = 0
+        self.last_time: int | None = None
         self.position = 0
         self.log: list[str] = []
         self.told_settled = 0
@@ -47,7 +48,7 @@ class Recorder:
         start, end = self._move(count)
         self.log.append(f"pass {start}-{end}")
 
-    def lost(self, start: int, end: int, reason: str, frame: int, time: int | None) -> None:
+    def lost(self, start: int, end: int, reason: str, frame: int, time: int | None, since: int | None) -> None:
         assert start < end
         self.gone.append((start, end))
         self.log.append(f"{reason} {start}-{end}")

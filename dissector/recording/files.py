@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Writes pcapng files: one, a ring of them, or standard output.
+
+Blocks go through a bounded queue to one thread that writes them in large pieces, so a disk that is busy for a moment
+does not hold up a capture. They are in the file at most a tenth of a second later: it can be read while it is written.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time as clock
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from dissector.recording.output import OutputFile
+from dissector.recording.pcapng import interface_description, interface_statistics, section_header
+from dissector.recording.rotation import Limits, ring_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dissector.recording.pcapng import Buffer
+
+WhenFull = Literal["wait", "drop", "stop"]
+
+QUEUE_BYTES: Final = 64 << 20
+PIECE_BYTES: Final = 4 << 20
+"""Most bytes that are written in one go."""
+ENOUGH_BYTES: Final = 256 << 10
+"""So much is written at once; less waits for more, but not for longer than `DELAY`."""
+DELAY: Final = 0.1
+"""Seconds."""
+_SECOND: Final = 1_000_000_000
+
+
+class _Blocks(NamedTuple):
+    """In the queue: whole blocks."""
+
+    pieces: Sequence[Buffer]
+    size: int
+
+
+class _Next(NamedTuple):
+    """In the queue: go on to the next file."""
+
+    path: str
+    remove: str | None
+
+
+class _Counters(NamedTuple):
+    received: int | None = None
+    dropped: int | None = None
+    dropped_by_interface: int | None = None
+
+
+class CaptureWriter:
+    """Writes a capture; the files it makes can be read by their owner only.
+
+    All methods but the constructor return without an exception whatever the disk does: `failed` tells. What is written
+    after that goes nowhere.
+
+    Args:
+        path: file name, of a ring the name that number and time are put into; "-" is standard output.
+        ring: when to go on to the next file, and how many files are kept.
+        autostop: when to stop; `stopped` tells. Its size means one file, so in a ring it is when to go on.
+        application: name and version of the program, for the file header.
+        comment: text for the file header.
+        when_full: what `write` does when the queue is full: ``wait``; ``drop`` the packets and count them in
+            `dropped`; or ``stop``: take no more at all.
+        queue_bytes: bound of the queue.
+
+    Raises:
+        OSError: the (first) file can not be made.
+        ValueError: a ring on standard output.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        ring: Limits | None = None,
+        autostop: Limits | None = None,
+        application: str = "",
+        comment: str = "",
+        when_full: WhenFull = "wait",
+        queue_bytes: int = QUEUE_BYTES,
+    ) -> None:
+        self.packets = 0
+        """Packets taken."""
+        self.dropped = 0
+        """Packets refused because the queue was full, or after `stopped` or `failed`."""
+        self.files = 1
+        """Files begun."""
+        self.failed: str | None = None
+        """What went wrong with the file, in one line."""
+        self.stopped: str | None = None
+        """Why no more is taken though nothing failed, in words."""
+        self._base = os.fspath(path)
+        if ring is not None and self._base == "-":
+            raise ValueError("a ring of files can not be written to standard output")
+        self._ring, self._autostop = ring, autostop or Limits()
+        self._when_full, self._queue_bytes = when_full, queue_bytes
+        system = os.uname()
+        self._section = section_header(
+            application=application, system=f"{system.sysname} {system.release}", comment=comment
+        )
+        self._interfaces: list[bytes] = []
+        self._counters: list[_Counters] = []
+        self._begun: int | None = None
+        self._latest = 0
+        self._file_begun: int | None = None
+        self._file_packets = 0
+        self._file_size = 0
+
+        self._lock = threading.Lock()
+        self._work, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
+        self._queue: deque[_Blocks | _Next] = deque()
+        self._queued = 0
+        self._last: bytes | None = None
+        """What comes behind everything else, once it is known."""
+        self._kept: deque[str] = deque()
+        self.path = self._name()
+        """Of the file that is written now."""
+        self._output = OutputFile(self.path, patient=when_full == "wait")
+        self._put([self._section], len(self._section))
+        self._thread = threading.Thread(target=self._run, name="capture writer", daemon=True)
+        self._thread.start()
+
+    def interface(self, linktype: int, name: str = "", filter_text: str = "", snap_length: int = 0) -> int:
+        """Add an interface; return its number, the same in all files of a ring."""
+        block = interface_description(linktype, name=name, filter_text=filter_text, snap_length=snap_length)
+        self._interfaces.append(block)
+        self._counters.append(_Counters())
+        self._put([block], len(block))
+        return len(self._interfaces) - 1
+
+    def statistics(
+        self,
+        interface: int,
+        *,
+        received: int | None = None,
+        dropped: int | None = None,
+        dropped_by_interface: int | None = None,
+    ) -> None:
+        """Say what was counted on an interface up to now; written at the end of each file."""
+        self._counters[interface] = _Counters(received, dropped, dropped_by_interface)
+
+    @property
+    def filled(self) -> float:
+        """How full the queue is, from 0 to 1 (above: one very large block)."""
+        return self._queued / self._queue_bytes
+
+    @property
+    def left(self) -> int | None:
+        """Packets that may still come before a limit on packets is looked at; None: no such limit.
+
+        Limits are looked at between calls of `write`: who has more packets than this writes them in two calls.
+        """
+        most = [] if self._autostop.packets is None else [self._autostop.packets - self.packets]
+        if self._ring is not None and self._ring.packets is not None:
+            most.append(self._ring.packets - self._file_packets % self._ring.packets)
+        return min(most, default=None)
+
+    def write(self, parts: Iterable[Buffer], packets: int, time: int, *, copy: bool = True) -> bool:
+        """Take whole blocks.
+
+        Args:
+            parts: the blocks, one behind the other, in any number of pieces. None and 0 packets: time has passed.
+            packets: how many packets there are in it.
+            time: nanoseconds since the epoch, now or of the last packet; limits on seconds are by it.
+            copy: copy their bytes at once, so that the caller may use the memory again; without, it never changes them.
+
+        Returns:
+            Whether they were taken: not after `failed` or `stopped`, and not when they were dropped.
+        """
+        block = [b"".join(parts)] if copy else list(parts)
+        size = sum(map(len, block))
+        if self._begun is None:
+            self._begun = self._file_begun = time
+        self._latest = time
+        if self.stopped is None and _passed(self._autostop.seconds, self._begun, time):
+            self.stopped = f"{self._autostop.seconds:g} s have passed"
+        if self.stopped is not None or self.failed is not None:
+            self.dropped += packets
+            return False
+        if not size:
+            return True
+        if self._file_full(time):
+            self._next_file(time)
+            if self.stopped is not None:
+                self.dropped += packets
+                return False
+        if not self._enqueue(block, size):
+            self.dropped += packets
+            return False
+        self.packets += packets
+        self._file_packets += packets
+        self._stop_if_reached()
+        return True
+
+    def close(self, parts: Iterable[Buffer] = (), *, patience: float | None = None) -> None:
+        """Write all that is left, then `parts` and the statistics, and close the file; `failed` tells how it went.
+
+        Args:
+            parts: blocks that are written even after `stopped`, and if possible after `failed`.
+            patience: give up when so many seconds pass without a byte written; None: never.
+        """
+        if not self._thread.is_alive() and self._last is not None:
+            return
+        last = b"".join(parts) + self._statistics(self._latest)
+        with self._lock:
+            self._last = last
+            self._work.notify()
+        written = -1
+        while self._thread.is_alive():
+            if written == self._progress and patience is not None:
+                self._output.abandon()
+                self._thread.join(1)
+                self.failed = self.failed or f"{self._output.name}: not written to the end, it takes no more"
+                return
+            written = self._progress
+            self._thread.join(patience)
+
+    # -- the caller's thread: what goes where ------------------------------------------------------------------------
+
+    def _file_full(self, time: int) -> bool:
+        if self._ring is None or not self._file_packets:
+            return False
+        size = min((limit for limit in (self._ring.size, self._autostop.size) if limit), default=None)
+        return (
+            _passed(self._ring.seconds, self._file_begun or 0, time)
+            or (size is not None and self._file_size >= size)
+            or (self._ring.packets is not None and self._file_packets >= self._ring.packets)
+        )
+
+    def _next_file(self, time: int) -> None:
+        if self._autostop.files is not None and self.files >= self._autostop.files:
+            self.stopped = f"{self.files} files are written"
+            return
+        statistics = self._statistics(time)
+        self._put([statistics], len(statistics))
+        self.files += 1
+        remove = None
+        if self._ring is not None and self._ring.files is not None and len(self._kept) >= self._ring.files:
+            remove = self._kept.popleft()
+        self.path = self._name()
+        with self._lock:
+            self._queue.append(_Next(self.path, remove))
+        self._file_begun, self._file_packets, self._file_size = time, 0, 0
+        head = self._section + b"".join(self._interfaces)
+        self._put([head], len(head))
+
+    def _name(self) -> str:
+        if self._ring is None:
+            return self._base
+        name = ring_name(self._base, self.files, clock.localtime())
+        self._kept.append(name)
+        return name
+
+    def _stop_if_reached(self) -> None:
+        limits = self._autostop
+        if limits.packets is not None and self.packets >= limits.packets:
+            self.stopped = f"{self.packets} packets are written"
+        elif limits.size is not None and self._ring is None and self._file_size >= limits.size:
+            self.stopped = f"{limits.size // 1000} kB are written"
+
+    def _statistics(self, time: int) -> bytes:
+        return b"".join(
+            interface_statistics(number, time, started=self._begun, **counters._asdict())
+            for number, counters in enumerate(self._counters)
+        )
+
+    def _enqueue(self, block: Sequence[Buffer], size: int) -> bool:
+        with self._lock:
+            while self._queued and self._queued + size > self._queue_bytes and self.failed is None:
+                if self._when_full == "wait":
+                    self._room.wait()
+                    continue
+                if self._when_full == "stop":
+                    self.stopped = "the file is written too slowly"
+                return False
+        self._put(block, size)
+        return True
+
+    def _put(self, block: Sequence[Buffer], size: int) -> None:
+        self._file_size += size
+        with self._lock:
+            self._queue.append(_Blocks(block, size))
+            before, self._queued = self._queued, self._queued + size
+            if not before or before < ENOUGH_BYTES <= self._queued:
+                self._work.notify()
+
+    # -- the writing thread ------------------------------------------------------------------------------------------
+
+    _progress = 0
+    """Bytes taken from the queue and dealt with."""
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                while not self._queue and self._last is None:
+                    self._work.wait()
+                if self._queued < ENOUGH_BYTES and self._last is None:
+                    self._work.wait(DELAY)
+                pieces, size, following, finished = self._take()
+            self._attempt(pieces, following)
+            with self._lock:
+                self._queued -= size
+                self._progress += size
+                self._room.notify()
+            if finished:
+                self._finish()
+                return
+
+    def _take(self) -> tuple[list[Buffer], int, _Next | None, bool]:
+        """Take pieces from the queue up to the next file or a good size; whether that was all there will ever be."""
+        pieces: list[Buffer] = []
+        size = 0
+        while self._queue and size < PIECE_BYTES:
+            item = self._queue.popleft()
+            if isinstance(item, _Next):
+                return pieces, size, item, False
+            pieces += item.pieces
+            size += item.size
+        return pieces, size, None, self._last is not None and not self._queue
+
+    def _attempt(self, pieces: list[Buffer], following: _Next | None) -> None:
+        if self.failed is not None:
+            return
+        name = self._output.name
+        try:
+            if pieces:
+                self._output.write(pieces)
+            if following is not None:
+                self._output.close()
+                name = following.path
+                if following.remove is not None:
+                    Path(following.remove).unlink(missing_ok=True)
+                self._output = OutputFile(following.path)
+        except (OSError, MemoryError) as error:
+            self.failed = f"{name}: {_reason(error)}"
+
+    def _finish(self) -> None:
+        output = self._output
+        try:
+            if self.failed is None or output.whole:
+                output.write([self._last or b""])
+            output.close()
+        except (OSError, MemoryError) as error:
+            self.failed = self.failed or f"{output.name}: {_reason(error)}"
+
+
+def _passed(seconds: float | None, since: int, time: int) -> bool:
+    return seconds is not None and time - since >= seconds * _SECOND
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
