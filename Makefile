@@ -4,6 +4,7 @@
 # make bench  the speed table (minutes; makes captures of several GiB in bench/data)
 # make test-wireshark   the plugin in Wireshark 4.4 and 4.6, in Debian roots made for it (root only, 1 GB in ROOTS)
 # make bench-wireshark  what the plugin costs tshark (minutes; 8 GiB in bench/data)
+# make bench-live       up to which bit rate a live capture loses nothing (root only, ten minutes)
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 CAPTURE ?= captures/hvm-colo-xl.pcap.gz
 ROOTS ?= /var/tmp/xendissect-roots
 
-.PHONY: run test lua lint check tools bench captures clean test-wireshark bench-wireshark
+.PHONY: run test lua lint check tools bench captures clean test-wireshark bench-wireshark bench-live
 
 run: $(VENV)/.installed
 	$(BIN)/xendissect read $(CAPTURE)
@@ -41,6 +42,9 @@ test-wireshark: $(VENV)/.dev tools
 
 bench-wireshark: $(VENV)/.dev
 	$(BIN)/python bench/wireshark.py
+
+bench-live: $(VENV)/.dev
+	$(BIN)/python bench/live.py
 
 lua: $(VENV)/.dev
 	$(BIN)/xendissect lua -o lua/xenmig.lua

@@ -18,7 +18,8 @@ def main() -> None:
         return
     try:
         from dissector.cli.app import app
+        from dissector.cli.arguments import with_values
 
-        app(prog_name=PROGRAM)
+        app(with_values(sys.argv[1:]), prog_name=PROGRAM)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -12,6 +12,9 @@ from dissector.cli import PROGRAM
 from dissector.cli.fields import fields
 from dissector.cli.lua import lua
 from dissector.cli.read import read
+from dissector.cli.slim import slim
+from dissector.cli.sniff import sniff
+from dissector.cli.tap import tap
 from dissector.cli.wireshark import wireshark
 
 app = typer.Typer(
@@ -22,8 +25,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command()(read)
+app.command()(sniff)
+app.command()(slim)
 app.command()(lua)
 app.command()(fields)
+app.command(context_settings={"allow_interspersed_args": False})(tap)
 app.add_typer(wireshark, name="wireshark")
 
 

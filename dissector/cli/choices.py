@@ -46,3 +46,11 @@ class ColourChoice(StrEnum):
     AUTO = "auto"
     ALWAYS = "always"
     NEVER = "never"
+
+
+class SlimChoice(StrEnum):
+    """How page contents are cut out of a capture."""
+
+    CUT = "cut"
+    HEADS = "heads"
+    NONE = "none"

@@ -52,7 +52,7 @@ def pump(reader: Reader, plan: Plan, stdout: TextIO) -> int:
             status = _show(reader, plan, output, stdout)
         stdout.flush()
     except BrokenPipeError:
-        _die_of_broken_pipe()
+        die_of_broken_pipe()
     except KeyboardInterrupt:
         with contextlib.suppress(BrokenPipeError):
             stdout.flush()
@@ -108,7 +108,8 @@ def _output(reader: Reader, stdout: TextIO) -> Iterator[Output]:
         yield stdout
 
 
-def _die_of_broken_pipe() -> None:
+def die_of_broken_pipe() -> None:
+    """End the process the way a program ends whose reader went away."""
     # Python would try to flush standard output once more on its way out, and complain.
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())

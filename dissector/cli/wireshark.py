@@ -34,11 +34,11 @@ def _places(everyone: bool) -> Places:
 
 @wireshark.command()
 def install(everyone: Everyone = False, force: Force = False) -> None:
-    """Install the plugin and the profile "Xen migration", or bring them up to date.
+    """Install the plugin, the profile "Xen migration" and the capture interfaces, or bring them up to date.
 
     Wireshark says where they go: for this user (the default), or for everyone. Files that xendissect did not write are
     left alone, and so are files of the profile that you changed. Start Wireshark anew, then choose the profile at the
-    bottom right of its window.
+    bottom right of its window; "Xen migration on ..." are among the interfaces.
     """
     from dissector.lua_writer import generate
     from dissector.wireshark import setup
@@ -54,7 +54,7 @@ def install(everyone: Everyone = False, force: Force = False) -> None:
 
 @wireshark.command()
 def uninstall(everyone: Everyone = False, force: Force = False) -> None:
-    """Remove the plugin and the profile; only what xendissect installed and you did not change."""
+    """Remove plugin, profile and capture interfaces; only what xendissect installed and you did not change."""
     from dissector.wireshark import setup
 
     try:

@@ -70,7 +70,7 @@ def _flow(flow: Flow) -> dict[str, Any]:
 
 
 def _gap(gap: Gap) -> dict[str, Any]:
-    return {
+    shown = {
         "event": "gap",
         "flow": gap.flow,
         "direction": gap.direction,
@@ -80,6 +80,9 @@ def _gap(gap: Gap) -> dict[str, Any]:
         "time": rfc3339(gap.time),
         "frame": gap.frame or None,
     }
+    if gap.cause is not None:
+        shown["cause"] = gap.cause
+    return shown
 
 
 def _resync(resync: Resync) -> dict[str, Any]:
@@ -136,7 +139,7 @@ def _summary(summary: Summary) -> dict[str, Any]:
 
 
 def _total(total: Total) -> dict[str, Any]:
-    return {
+    shown: dict[str, Any] = {
         "event": "summary",
         "scope": "input",
         "frames": total.frames,
@@ -144,6 +147,9 @@ def _total(total: Total) -> dict[str, Any]:
         "other_connections": total.other_connections,
         "findings": _counts(total.findings),
     }
+    if total.received is not None or total.dropped is not None:
+        shown["capture"] = {"received": total.received, "dropped": total.dropped}
+    return shown
 
 
 def _counts(findings: Mapping[str, int]) -> dict[str, int]:

@@ -183,6 +183,8 @@ class SummarySink:
             seen.append(f"{counted(total.other_connections, 'other TCP connection')}")
         if any(total.findings.values()):
             seen.append(_findings(total.findings))
+        if total.dropped is not None:
+            seen.append(f"{total.dropped:,} of {total.received or 0:,} packets dropped by the capture")
         return ", ".join(seen)
 
 

@@ -32,6 +32,10 @@ GAP_TEXTS: Final[Mapping[str, str]] = {
     "limit": "bytes given up: a limit was reached",
     "capture end": "bytes missing when the capture ended",
 }
+CAUSE_TEXTS: Final[Mapping[str, str]] = {
+    "capture": "dropped by the capturing kernel",
+    "wire": "the capture dropped nothing there",
+}
 START_TEXTS: Final[Mapping[str, str]] = {
     "syn": "from the start of the connection",
     "mid-stream": "the capture begins in the middle",
@@ -64,6 +68,7 @@ def _same_kind(gap: Gap, event: Event) -> bool:
         and event.flow == gap.flow
         and event.direction == gap.direction
         and event.reason == gap.reason
+        and event.cause == gap.cause
     )
 
 
@@ -121,6 +126,8 @@ class TextSink:
     def _write_gaps(self) -> None:
         first, last = self._gaps[0], self._gaps[-1]
         text = GAP_TEXTS[first.reason]
+        if first.cause is not None:
+            text += f", {CAUSE_TEXTS[first.cause]}"
         if first is not last:
             text += f", in {len(self._gaps)} places up to offset {last.offset + last.length} (frame {last.frame})"
         total = sum(gap.length for gap in self._gaps)

@@ -42,8 +42,11 @@ class Folders:
 
     plugins: Path
     configuration: Path
+    extcap: Path
+    """Of programs that capture."""
     global_plugins: Path | None = None
     global_configuration: Path | None = None
+    global_extcap: Path | None = None
 
     @property
     def deprecated_plugins(self) -> Path:
@@ -102,11 +105,15 @@ def folders(path: str | None) -> Folders:
     usual = usual_folders(sys.platform, os.environ, Path.home())
     if "Personal Lua Plugins" not in rows or "Personal configuration" not in rows:
         return usual
+    configuration = Path(rows["Personal configuration"])
+    everyones = rows.get("Global Extcap path", rows.get("Extcap path"))
     return Folders(
         Path(rows["Personal Lua Plugins"]),
-        Path(rows["Personal configuration"]),
+        configuration,
+        Path(rows.get("Personal Extcap path", configuration / "extcap")),  # 4.0 has it there, and does not say so
         Path(rows["Global Lua Plugins"]) if "Global Lua Plugins" in rows else None,
         Path(rows["Global configuration"]) if "Global configuration" in rows else None,
+        Path(everyones) if everyones else None,
     )
 
 
@@ -115,10 +122,12 @@ def usual_folders(platform: str, environment: Mapping[str, str], home: Path) -> 
     if platform == "win32":
         personal = Path(environment.get("APPDATA") or home / "AppData" / "Roaming") / "Wireshark"
         installed = Path(environment.get("PROGRAMFILES") or "C:/Program Files") / "Wireshark"
-        return Folders(personal / "plugins", personal, installed / "plugins", installed)
+        extcaps = personal / "extcap", installed / "extcap"
+        return Folders(personal / "plugins", personal, extcaps[0], installed / "plugins", installed, extcaps[1])
     configuration = Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "wireshark"
-    plugins = home / ".local" / "lib" / "wireshark" / "plugins"
+    plugins, extcap = (home / ".local" / "lib" / "wireshark" / name for name in ("plugins", "extcap"))
     if platform == "darwin":
         inside = Path("/Applications/Wireshark.app/Contents")
-        return Folders(plugins, configuration, inside / "PlugIns" / "wireshark", inside / "Resources/share/wireshark")
-    return Folders(plugins, configuration)
+        places = inside / "PlugIns" / "wireshark", inside / "Resources/share/wireshark", inside / "MacOS" / "extcap"
+        return Folders(plugins, configuration, extcap, *places)
+    return Folders(plugins, configuration, extcap)
