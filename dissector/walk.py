@@ -36,15 +36,17 @@ class Walk:
         self.number = 0
         """Number of the last frame taken."""
         self.recorder = recorder
-        self._engine = engine
+        self.engine = engine
         self._kernel = Kernel()
 
     def chunk(self, chunk: Chunk) -> Iterator[list[Event]]:
         """Go through one chunk, and write into it how far it was taken; yield the events as they become known."""
-        engine, kernel, recorder = self._engine, self._kernel, self.recorder
+        engine, kernel, recorder = self.engine, self._kernel, self.recorder
         form, fast = chunk.format, engine.fast
         buffer, position, end = chunk.buffer, chunk.start, chunk.end
         number = first = self.number
+        if form.slim:
+            engine.capture_slim()
         kernel.slim = engine.slim
         while position < end:
             linktype = form.linktype
@@ -86,7 +88,7 @@ class Walk:
         alone = not number
         if alone:
             self.number = number = self.number + 1
-        engine = self._engine
+        engine = self.engine
         for key, seq, length, time, ack in packet.left_out:
             engine.left_out(key, seq, length, ack, number - 1, time)
         engine.snapped = packet.snapped

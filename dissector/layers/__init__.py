@@ -18,6 +18,7 @@ from dissector.layers.fields import Cut
 from dissector.layers.lists import entry, page_type, pfn
 from dissector.layers.packets import CLASSES, ITEMS, big_endian, by_name, packet_of, record_class
 from dissector.layers.session import MigrationSession
+from dissector.layers.socket import MigrationSocket
 from dissector.layers.stream import XenMigration, bind_port, dissect_stream
 from dissector.wire.machine import State
 
@@ -35,6 +36,7 @@ __all__ = [
     "CLASSES",
     "Cut",
     "MigrationSession",
+    "MigrationSocket",
     "State",
     "XenMigration",
     "XenRecord",

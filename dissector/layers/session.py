@@ -13,6 +13,8 @@ from weakref import WeakKeyDictionary
 from scapy.sessions import DefaultSession
 
 from dissector.layers import notes, packets
+from dissector.layers.socket import MigrationSocket
+from dissector.walk import Walk
 from dissector.wire import events
 from dissector.wire.engine import Engine
 
@@ -84,9 +86,13 @@ class MigrationSession(DefaultSession):  # type: ignore[misc]
             *((events.Flow, events.Summary) if flows else ()),
         )
         self._captures: WeakKeyDictionary[Any, _Capture] = WeakKeyDictionary()
+        self._walks: WeakKeyDictionary[Any, Walk] = WeakKeyDictionary()
 
     def recv(self, sock: Any) -> Iterator[Packet]:
         """Read frames from a scapy socket; yield what became known with them. Called by ``sniff()``."""
+        if isinstance(sock, MigrationSocket):
+            yield from self._recv_chunks(sock)
+            return
         capture = self._captures.get(sock)
         if capture is None:
             capture = self._captures[sock] = _Capture(sock, self.limits, self.linktype)
@@ -102,11 +108,26 @@ class MigrationSession(DefaultSession):  # type: ignore[misc]
                 yield from self._packets(found)
                 return
 
+    def _recv_chunks(self, sock: MigrationSocket) -> Iterator[Packet]:
+        walk = self._walks.get(sock)
+        if walk is None:
+            walk = self._walks[sock] = Walk(Engine(self.limits))
+        try:
+            for chunk in sock.chunks():
+                for found in walk.chunk(chunk):
+                    yield from self._packets(found)
+        except EOFError:
+            del self._walks[sock]
+            yield from self._packets(walk.engine.finish())
+            raise
+
     def finish(self) -> list[Packet]:
         """End all captures that have not ended by themselves; return the packets of what was still waiting."""
-        captures = list(self._captures.values())
+        engines = [capture.engine for capture in self._captures.values()]
+        engines += [walk.engine for walk in self._walks.values()]
         self._captures.clear()
-        return [packet for capture in captures for packet in self._packets(capture.engine.finish())]
+        self._walks.clear()
+        return [packet for engine in engines for packet in self._packets(engine.finish())]
 
     def _packets(self, found: Iterable[events.Event]) -> Iterator[Packet]:
         for event in found:

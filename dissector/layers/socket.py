@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A scapy socket that keeps up with a migration link: the packet ring of :mod:`dissector.live` below ``sniff()``.
+
+scapy's own sockets take one frame per system call, and lose frames of a migration from some 100 Mbit/s on. Here the
+session is given blocks of frames, and the fast-forward kernel passes page contents in them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scapy.supersocket import SuperSocket
+
+from dissector.live.choose import open_live
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dissector.live.choose import Method
+    from dissector.live.source import Counters
+    from dissector.sources import Chunk
+
+
+class MigrationSocket(SuperSocket):  # type: ignore[misc]
+    """For ``sniff(opened_socket=MigrationSocket("eth0"), session=MigrationSession())``, and with that session only.
+
+    Args:
+        iface: where to capture; None: the first interface that is up.
+        filter: capture filter as tcpdump's; None: TCP.
+        buffer_bytes: size of the kernel's buffer.
+        method: see :func:`dissector.live.choose.open_live`.
+
+    Raises:
+        dissector.live.source.LiveError: no capture; one line that says why and what to do.
+    """
+
+    desc = "packet ring for Xen migrations"
+    closed = True
+    """Until it is open: scapy closes what could not be made, too."""
+
+    def __init__(
+        self,
+        iface: str | None = None,
+        *,
+        filter: str | None = None,
+        buffer_bytes: int = 64 << 20,
+        method: Method = "auto",
+    ) -> None:
+        names = [str(iface)] if iface is not None else []
+        (self.source,) = open_live(names, filter=filter, buffer_bytes=buffer_bytes, method=method)
+        self.iface = self.source.name
+        self.ins = self.outs = None
+        self.closed = False
+
+    def fileno(self) -> int:
+        """Return the descriptor that ``sniff()`` waits for."""
+        return self.source.fileno()
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Give what has been captured; EOFError when the capture has ended and everything was given."""
+        yield from self.source.take()
+        if self.source.ended is not None:
+            raise EOFError(self.source.ended)
+
+    def counters(self) -> Counters:
+        """Return how many packets were received, and how many of them dropped by the kernel."""
+        return self.source.counters()
+
+    def recv(self, x: int = 0, **kwargs: Any) -> None:
+        """Give no single frame: this socket is for MigrationSession."""
+        raise TypeError("a MigrationSocket needs session=MigrationSession()")
+
+    def send(self, x: Any) -> int:
+        """Send nothing: this socket only listens."""
+        raise OSError("a MigrationSocket only captures")
+
+    def close(self) -> None:
+        """End the capture."""
+        if not self.closed:
+            self.closed = True
+            self.source.close()
