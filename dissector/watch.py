@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 
 TICK: Final = 0.2
 """Seconds between two looks at the clock, the counters and the state of files."""
+TURN: Final = 0.02
+"""Seconds after which the next source has its turn, if several have packets."""
 QUIET: Final = 1.0
 """Seconds without a packet of a migration after which the engine is asked what it still waits for."""
 PATIENCE: Final = 5.0
 """Seconds that sources have to end after they were told to."""
+_MUCH, _LITTLE = 0.5, 0.1
+"""Shares of the kernel's buffer: with more than the first waiting the engine is told to hurry, until the second."""
 _SLOW_COUNTERS: Final = 6_000_000_000
 """Nanoseconds by which the counters of a child process are old, at most."""
 _NOTHING: Final = Counters(None, None)
@@ -129,7 +133,7 @@ class Watch:
                 source = waiting.get(descriptor)
                 if source is None:
                     continue
-                yield from self._take(source, tick)
+                yield from self._take(source, tick if len(ready) == 1 else time.monotonic() + TURN)
                 if source.ended is not None:
                     poll.unregister(descriptor)
                     del waiting[descriptor]
@@ -145,11 +149,12 @@ class Watch:
 
     def _take(self, source: LiveSource, until: float, *, last: bool = False) -> Iterator[list[Event]]:
         """Take what a source has, but no further chunk after the time `until`, or (unless `last`) when `ending`."""
-        chunks = cast("Generator[Chunk]", source.take())
+        chunks, drops = cast("Generator[Chunk]", source.take()), self.engine.drops
         try:
             for chunk in chunks:
                 if source.method == "ring":
                     self._count(source)
+                drops.behind = source.fills(_MUCH) or (drops.behind and source.fills(_LITTLE))
                 yield from self._walk.chunk(chunk)
                 if self._packets is not None and self._walk.number >= self._packets:
                     self.stop(f"{self._walk.number} packets are captured")

@@ -1477,6 +1477,12 @@ local RULES = {
     text = "no record head within {limit} bytes; taken as no migration",
     section = "",
   },
+  ["limit.behind"] = {
+    id = "limit.behind",
+    severity = "warn",
+    text = "the dissector fell behind the capture; bytes were not searched",
+    section = "",
+  },
   ["limit.fragments"] = {
     id = "limit.fragments",
     severity = "note",
@@ -1512,6 +1518,7 @@ local FINDING = {
   LIMIT_LOST = "limit.lost_ranges",
   LIMIT_FLOWS = "limit.flows",
   LIMIT_SEARCH = "limit.search",
+  LIMIT_BEHIND = "limit.behind",
   LIMIT_FRAGMENTS = "limit.fragments",
 }
 

@@ -13,7 +13,7 @@ from dissector.cli import PROGRAM
 from dissector.cli.fail import fail
 from dissector.cli.pump import ERRORS_FOUND, OK, TROUBLE, die_of_broken_pipe
 from dissector.cli.recording import removal_lines
-from dissector.cli.status import status_for
+from dissector.cli.status import DrawnStatus, status_for
 from dissector.live import privileges
 from dissector.sinks.progress import ProgressSink
 from dissector.watch import Watch
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from dissector.cli.pump import Plan
     from dissector.cli.recording import Wanted
-    from dissector.cli.status import DrawnStatus, PlainStatus
+    from dissector.cli.status import PlainStatus
     from dissector.live.source import LiveSource
     from dissector.recording.recording import Recording
-    from dissector.sinks import Sink
+    from dissector.sinks import Output, Sink
     from dissector.wire.events import Event
     from dissector.wire.limits import Limits
 
@@ -36,6 +36,7 @@ NEEDED_LATER: Final = ("ipaddress", "json", "dissector.recording.files", "dissec
 """Modules that are otherwise imported when they are first needed: they may be out of reach without privileges."""
 PATIENCE: Final = 10.0
 """Seconds without progress after which the end of a file is given up."""
+_NO_READER: Final = -1
 
 
 def run(
@@ -55,22 +56,25 @@ def run(
         seconds = autostop.seconds if seconds is None else min(seconds, autostop.seconds)
     packets = autostop.packets if autostop is not None and record.path is None else None
     watch = Watch(sources, limits=limits, duration=seconds, packets=packets)
+    result = OK
     try:
-        session = _Session(watch, plan, stdout, status)
-        for name in NEEDED_LATER:
-            importlib.import_module(name)
-        with privileges.dropped_for(record.path):
-            if record.path is not None:
-                watch.recording = _file(record, watch)
         with _signals(watch):
-            return session.run()
+            session = _Session(watch, plan, stdout, status)
+            for name in NEEDED_LATER:
+                importlib.import_module(name)
+            with privileges.dropped_for(record.path):
+                if record.path is not None:
+                    watch.recording = _file(record, watch)
+            result = session.run()
     except BrokenPipeError:
-        die_of_broken_pipe()
+        result = _NO_READER
     finally:
+        if watch.recording is not None:  # what was captured belongs into the file, whatever happened
+            watch.recording.finish(PATIENCE)
         watch.close()
-        if watch.recording is not None:
-            watch.recording.writer.close(patience=PATIENCE)
-    return OK
+    if result == _NO_READER:
+        die_of_broken_pipe()
+    return result
 
 
 def _file(record: Wanted, watch: Watch) -> Recording:
@@ -105,9 +109,14 @@ class _Session:
         self._stdout = stdout
         self._progress = ProgressSink()
         self._status: DrawnStatus | PlainStatus | None = status_for(watch, self._progress, sys.stderr, status)
-        self._sinks: Sequence[Sink] = plan.sinks(stdout)
+        output: Output = stdout
+        if isinstance(self._status, DrawnStatus) and stdout.isatty():
+            output = self._status.share(stdout)
+        self._shared = output is not stdout
+        self._sinks: Sequence[Sink] = plan.sinks(output)
         self._left = plan.count
         self._result = OK
+        self._told: str | None = None
 
     def run(self) -> int:
         watch, status = self._watch, self._status
@@ -115,12 +124,17 @@ class _Session:
         for events in watch.events():
             if events:
                 self._show(events)
+            if watch.trouble != self._told and not watch.ending:
+                self._told = watch.trouble
+                if status is not None:
+                    status.clear()
+                self._say(f"{watch.trouble}; the other captures go on")
             if status is not None and not watch.ending:
                 status.tick()
-        if status is not None:
-            status.clear()
         for sink in self._sinks:
             sink.close()
+        if status is not None:
+            status.clear()
         self._stdout.flush()
         if watch.recording is not None:
             self._finish(watch.recording)
@@ -137,8 +151,6 @@ class _Session:
                 continue
             if not self._plan.selection(event):
                 continue
-            if not shown and self._status is not None:
-                self._status.clear()
             shown = True
             for sink in self._sinks:
                 sink.write(event)
@@ -146,7 +158,7 @@ class _Session:
                 self._left -= 1
                 if not self._left:
                     self._watch.stop(f"{self._plan.count} records are shown")
-        if shown:
+        if shown and not self._shared:
             self._stdout.flush()
 
     # -- what is said on standard error ------------------------------------------------------------------------------
@@ -163,7 +175,7 @@ class _Session:
         writer = recording.writer
         if writer.failed is not None:
             self._watch.trouble = writer.failed
-        if writer.dropped:
+        elif writer.dropped and writer.stopped is None:
             self._say(f"{writer.dropped:,} packets are not in the file: it is written too slowly")
         if self._status is not None:
             files = f" and {writer.files - 1} files before it" if writer.files > 1 else ""
@@ -173,7 +185,7 @@ class _Session:
 
     def _end(self) -> None:
         watch = self._watch
-        if watch.trouble is not None:
+        if watch.trouble is not None and watch.trouble != self._told:
             self._say(watch.trouble)
             return
         if self._status is None:

@@ -35,7 +35,7 @@ def slim(
 
     \b
     cut     (default) every packet stays, with its times and headers; those inside page contents end behind their TCP
-            header. About 1/20 of the size at MTU 1500.
+            header. About 1/10 of the size at MTU 1500.
     heads   packets wholly inside page contents are left out too: about 1/500. A comment says where.
 
     All readers still find every record: xendissect, Wireshark and tshark with our dissector. The output is pcapng.

@@ -147,9 +147,15 @@ def sniff(
         record = wanted(write, ring or (), autostop or (), slim, capture_filter, scrub=scrub)
     except ValueError as error:
         fail(str(error))
+    if "-" in (interface or []) and (len(interface or []) > 1 or ssh is not None):
+        fail("-i - is standard input, which stands alone")
+    if ssh is not None and method is not MethodChoice.AUTO:
+        fail("--method says how to capture here; with --ssh it is --remote-tool")
+    if ssh is None and (remote_sudo or remote_tool is not None):
+        fail(f"{'--sudo' if remote_sudo else '--remote-tool'} needs --ssh HOST")
     try:
         sources = open_live(
-            [name for name in interface or [] if name != "-"],
+            interface or [],
             filter=capture_filter,
             method="stdin" if interface == ["-"] else method.value,
             ssh_host=ssh,

@@ -181,6 +181,10 @@ class Child:
                     os.write(self._stdin.fileno(), b"USR1\n")
         return counts(text)
 
+    def fills(self, share: float) -> bool:
+        """See `LiveSource.fills`."""
+        return False
+
     def stop(self) -> None:
         """See `LiveSource.stop`."""
         if self._stopped:

@@ -89,7 +89,8 @@ class Ring:
         self._device = device
         self._format = RingFormat(device.name, device.link.linktype)
         self._received = self._dropped = 0
-        self._missed_before = self._missed()
+        self._missed_before = self._missed_now = self._missed()
+        self._missed_at = time.monotonic()
         self._stopped = False
         self._next = 0
         kind = socket.SOCK_DGRAM if device.link.cooked else socket.SOCK_RAW
@@ -155,11 +156,19 @@ class Ring:
             received, dropped, _ = struct.unpack("=III", answer)
             self._received += received
             self._dropped += dropped
-        missed = self._missed() if self._socket.fileno() >= 0 else None
-        before = self._missed_before
+            now = time.monotonic()
+            if now - self._missed_at >= 1:
+                self._missed_at, self._missed_now = now, self._missed()
+        missed, before = self._missed_now, self._missed_before
         return Counters(
             self._received, self._dropped, missed - before if missed is not None and before is not None else None
         )
+
+    def fills(self, share: float) -> bool:
+        """See `LiveSource.fills`."""
+        blocks = self.buffer_bytes // BLOCK_BYTES
+        block = (self._next + int(share * blocks)) % blocks * BLOCK_BYTES
+        return bool(_BLOCK.unpack_from(self._buffer, block)[0] & 1)
 
     def stop(self) -> None:
         """See `LiveSource.stop`; waits some RETIRE_MILLISECONDS at most for what the kernel has."""

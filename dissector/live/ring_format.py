@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 from dissector.sources import CaptureError, Packet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dissector.sources.slim import LeftOut, Slim
 
 LINUX_SLL2: Final = 276
@@ -45,6 +47,7 @@ class RingFormat:
         self.linktype: int | None = linktype
         self.slim: Slim = ""
         self.left_out: list[LeftOut] = []
+        self.interface_count = 1
 
     def header(self, buffer: memoryview) -> int | None:
         """See `CaptureFormat.header`."""
@@ -73,6 +76,20 @@ class RingFormat:
             data = memoryview(b"".join((data[:12], struct.pack(">HH", tpid, tag & 0xFFFF), data[12:])))
             wire_length += 4
         return behind, Packet(seconds * 1_000_000_000 + fraction, self.linktype or 0, data, wire_length, 0)
+
+    def frames(self, buffer: memoryview, position: int, behind: int) -> Iterator[tuple[int, memoryview, int]]:
+        """See `CaptureFormat.frames`."""
+        unpack, cooked, tagged = _RECORD.unpack_from, self.linktype == LINUX_SLL2, self.linktype == 1
+        while position < behind:
+            step, seconds, fraction, captured, wire_length, status, mac, _, _ = unpack(buffer, position)
+            if cooked or (tagged and status & VLAN_VALID):
+                position, packet = self.packet(buffer, position, behind)
+                if packet is not None:
+                    yield packet.time, packet.data, packet.wire_length
+                continue
+            start = position + mac
+            yield seconds * 1_000_000_000 + fraction, buffer[start : start + captured], wire_length
+            position += step or (mac + captured + 7) & ~7
 
     def interface_name(self, number: int) -> str:
         """See `CaptureFormat.interface_name`."""

@@ -61,6 +61,9 @@ class LiveSource(Protocol):
     def counters(self) -> Counters:
         """Ask for the counters; cheap enough to be called for every chunk."""
 
+    def fills(self, share: float) -> bool:
+        """Tell whether more than this share of the kernel's buffer is waiting to be taken; False if nobody knows."""
+
     def stop(self) -> None:
         """Capture no more; what was captured until now can still be taken, and final counters be asked for."""
 

@@ -55,6 +55,10 @@ class StandardInput:
         """See `LiveSource.counters`."""
         return Counters(None, None)
 
+    def fills(self, share: float) -> bool:
+        """See `LiveSource.fills`."""
+        return False
+
     def stop(self) -> None:
         """See `LiveSource.stop`; what is in the pipe is left there."""
         self.ended = self.ended or "stopped"

@@ -6,15 +6,17 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
-from dissector.recording.pcapng import enhanced_packet, first_bytes
+from dissector.recording.pcapng import ENHANCED, block_end, enhanced_packet
 from dissector.sources.formats import ENHANCED_PACKET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from dissector.recording.pcapng import Buffer
     from dissector.sources import CaptureFormat
 
+_ENDS: Final[dict[int, bytes]] = {}
+"""What ends the block of a packet, by its captured length."""
 MOST: Final = 1024
 """Packets handed on at a time."""
 
@@ -75,36 +77,39 @@ class Batch:
         if self._count >= self._room:
             self.flush()
 
-    def add_headers(
-        self, interface: int, buffer: memoryview, places: Iterator[tuple[int, int, int]], tcp_at: int
+    def add_frames(
+        self,
+        interface: int,
+        frames: Iterator[tuple[int, memoryview, int]],
+        kept_of: Callable[[memoryview], int] | None = None,
     ) -> None:
-        """Take packets up to their payload.
+        """Take many packets.
 
         Args:
             interface: number of their interface.
-            buffer: they lie in it.
-            places: time, place in the buffer, and length on the wire of each.
-            tcp_at: where in a packet its TCP header begins.
+            frames: time, bytes and wire length of each.
+            kept_of: how many bytes of a packet are kept; None: all.
         """
         self.flush()
-        words_at = tcp_at + 12
-        words, time = -1, self.time
+        pack, ends, time = ENHANCED.pack, _ENDS, self.time
         while True:
             left = self._writer.left
             parts: list[Buffer] = []
-            for time, at, wire_length in islice(places, MOST if left is None else max(1, min(MOST, left))):
-                if buffer[at + words_at] != words:
-                    words = buffer[at + words_at]
-                    kept = tcp_at + (words >> 2 & 0x3C)
-                    pack, size = first_bytes(kept)
-                data = buffer[at : at + kept].tobytes()
-                parts.append(
-                    pack(ENHANCED_PACKET, size, interface, time >> 32, time & 0xFFFFFFFF, kept, wire_length, data, size)
-                )
-            if not parts:
+            for time, data, wire_length in islice(frames, MOST if left is None else max(1, min(MOST, left))):
+                if kept_of is not None:
+                    data = data[: kept_of(data)]
+                captured = len(data)
+                end = ends.get(captured)
+                if end is None:
+                    end = ends[captured] = block_end(captured)
+                high, low = time >> 32, time & 0xFFFFFFFF
+                head = pack(ENHANCED_PACKET, 28 + captured + len(end), interface, high, low, captured, wire_length)
+                parts += (head, data, end)
+            count = len(parts) // 3
+            if not count:
                 return
-            self._parts, self._count, self.time = parts, len(parts), time
-            self.packets += len(parts)
+            self._parts, self._count, self.time = parts, count, time
+            self.packets += count
             self.flush()
 
     def flush(self) -> None:

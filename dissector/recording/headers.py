@@ -17,16 +17,24 @@ _CHECKSUM: Final = 16
 _MASK: Final = 0xFFFF
 
 
-def payload_at(packet: Packet, decoder: FrameDecoder) -> int:
-    """Return where the TCP payload of a packet begins, at most its captured length; -1 when it is no TCP segment."""
-    data = packet.data
-    if packet.linktype == ETHERNET and len(data) >= 54 and bytes(data[12:15]) == b"\x08\0\x45" and data[23] == 6:
-        return min(34 + (data[46] >> 2 & 0x3C), len(data))
+def payload_at(linktype: int, data: memoryview, wire_length: int, decoder: FrameDecoder) -> int:
+    """Return where the TCP payload of a frame begins, at most its captured length; -1 when it is no TCP segment."""
+    captured = len(data)
+    if (
+        captured >= 54
+        and data[12] == 8
+        and data[14] == 0x45
+        and data[23] == 6
+        and linktype == ETHERNET
+        and not data[13]
+    ):
+        at = 34 + (data[46] >> 2 & 0x3C)
+        return min(captured, at)
     try:
-        segment = decoder.decode(packet.linktype, data, packet.wire_length)
+        segment = decoder.decode(linktype, data, wire_length)
     except UnknownLinkType:
         return -1
-    return min(segment.at, len(data)) if segment is not None else -1
+    return min(segment.at, captured) if segment is not None else -1
 
 
 def headers_end(packet: Packet) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from dissector.sources.formats import ENHANCED_PACKET, INTERFACE, OPTION_END, OPTION_TSRESOL, SECTION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     Buffer = bytes | bytearray | memoryview
 
@@ -27,7 +27,7 @@ _NANOSECONDS: Final = 9
 _LONGEST: Final = 0xFFFF
 """Bytes of an option at most."""
 _BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
-_ENHANCED: Final = struct.Struct("<IIIIIII")
+ENHANCED: Final = struct.Struct("<IIIIIII")
 _LENGTH: Final = struct.Struct("<I")
 _TAILS: Final = tuple(bytes(count) for count in (0, 3, 2, 1))
 """Padding behind data of a length that is 0, 1, 2 or 3 modulo 4."""
@@ -70,13 +70,9 @@ def enhanced_packet(
 
 
 @cache
-def first_bytes(kept: int) -> tuple[Callable[..., bytes], int]:
-    """Return what packs the block of a packet of which `kept` bytes are there, and the length of that block.
-
-    The values are: block type, length, interface, both halves of the time, captured and wire length, data, length.
-    """
-    block = struct.Struct(f"<IIIIIII{kept}s{-kept % 4}xI")
-    return block.pack, block.size
+def block_end(captured: int) -> bytes:
+    """Return what stands behind the data of an enhanced packet block without options: padding and the length."""
+    return _TAILS[captured & 3] + _LENGTH.pack(32 + captured + (-captured & 3))
 
 
 def packet_of_pieces(interface: int, time: int, pieces: Sequence[Buffer], comment: str = "") -> list[Buffer]:
@@ -120,7 +116,7 @@ def _around(interface: int, time: int, captured: int, wire_length: int, comment:
     if comment:
         tail += _options(_comments(comment))
     length = 32 + captured + len(tail)
-    head = _ENHANCED.pack(ENHANCED_PACKET, length, interface, time >> 32, time & 0xFFFFFFFF, captured, wire_length)
+    head = ENHANCED.pack(ENHANCED_PACKET, length, interface, time >> 32, time & 0xFFFFFFFF, captured, wire_length)
     return head, tail + _LENGTH.pack(length)
 
 

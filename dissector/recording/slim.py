@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 from dissector.recording.headers import headers_end, payload_at
 from dissector.recording.pcapng import interface_statistics
 from dissector.recording.sides import Side
-from dissector.sources.formats import PcapFormat
 from dissector.sources.slim import SNAPPED
 from dissector.wire.frame import SYN, FrameDecoder
 
@@ -115,16 +114,18 @@ class SlimRecorder:
                 sides[0].passed()
                 sides[1].passed()
             return
-        if self._slim and isinstance(form, PcapFormat) and isinstance(self.output, Plain):
-            number = self._batch.interface(form, 0, form.linktype or 0)
-            self._batch.add_headers(number, buffer, form.places(buffer, position, behind), kernel.tcp_at)
+        if self._slim and form.interface_count == 1 and isinstance(self.output, Plain):
+            linktype = form.linktype or 0
+            number = self._batch.interface(form, 0, linktype)
+            frames = form.frames(buffer, position, behind)
+            self._batch.add_frames(number, frames, lambda data: payload_at(linktype, data, len(data), self._decoder))
             return
         take, interface, output = form.packet, self._batch.interface, self.output
         while position < behind:
             position, packet = take(buffer, position, behind)
             if packet is None:
                 continue
-            at = payload_at(packet, self._decoder)
+            at = payload_at(packet.linktype, packet.data, packet.wire_length, self._decoder)
             if self._slim or at >= len(packet.data):
                 output.whole(interface(form, packet.interface, packet.linktype), packet, packet.data[:at], "")
             else:

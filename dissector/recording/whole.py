@@ -19,6 +19,10 @@ class WholeRecorder:
 
     def passed(self, form: CaptureFormat, buffer: memoryview, position: int, behind: int, kernel: Kernel) -> None:
         """See `Recorder.passed`."""
+        if form.interface_count == 1:
+            number = self._batch.interface(form, 0, form.linktype or 0)
+            self._batch.add_frames(number, form.frames(buffer, position, behind))
+            return
         take, add, interface = form.packet, self._batch.add, self._batch.interface
         while position < behind:
             position, packet = take(buffer, position, behind)

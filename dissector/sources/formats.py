@@ -111,6 +111,16 @@ class CaptureFormat(Protocol):
             CaptureError: The record header is impossible.
         """
 
+    @property
+    def interface_count(self) -> int:
+        """How many interfaces are described so far in this section."""
+
+    def frames(self, buffer: memoryview, position: int, behind: int) -> Iterator[tuple[int, memoryview, int]]:
+        """Give time, bytes and wire length of the packets in buffer[position:behind], all of them whole.
+
+        The short form of `packet`, for formats with one interface.
+        """
+
     def interface_name(self, number: int) -> str:
         """Give the name of an interface as in `Packet.interface`; empty when it has none."""
 
@@ -172,14 +182,19 @@ class PcapFormat:
         time = seconds * 1_000_000_000 + fraction * self._scale
         return stop, Packet(time, self.linktype or 0, buffer[start:stop], wire_length, 0)
 
-    def places(self, buffer: memoryview, position: int, behind: int) -> Iterator[tuple[int, int, int]]:
-        """Give time, place in the buffer and wire length of the packets in buffer[position:behind], all whole."""
+    @property
+    def interface_count(self) -> int:
+        """See `CaptureFormat.interface_count`."""
+        return 1
+
+    def frames(self, buffer: memoryview, position: int, behind: int) -> Iterator[tuple[int, memoryview, int]]:
+        """See `CaptureFormat.frames`."""
         unpack, size, scale = self._record.unpack_from, self._size, self._scale
         while position < behind:
             seconds, fraction, captured, wire_length = unpack(buffer, position)
-            position += size
-            yield seconds * 1_000_000_000 + fraction * scale, position, wire_length
-            position += captured
+            start = position + size
+            position = start + captured
+            yield seconds * 1_000_000_000 + fraction * scale, buffer[start:position], wire_length
 
     def interface_name(self, number: int) -> str:
         """See `CaptureFormat.interface_name`."""
@@ -305,6 +320,18 @@ class PcapngFormat:
         elif kind == STATISTICS and self.slim:
             self._take_comments(buffer, position + 20, stop)
         return stop, None
+
+    @property
+    def interface_count(self) -> int:
+        """See `CaptureFormat.interface_count`."""
+        return len(self.interfaces)
+
+    def frames(self, buffer: memoryview, position: int, behind: int) -> Iterator[tuple[int, memoryview, int]]:
+        """See `CaptureFormat.frames`."""
+        while position < behind:
+            position, packet = self.packet(buffer, position, behind)
+            if packet is not None:
+                yield packet.time, packet.data, packet.wire_length
 
     def interface_name(self, number: int) -> str:
         """See `CaptureFormat.interface_name`."""

@@ -58,6 +58,7 @@ LIMIT_HOLES = Rule("limit.holes", "warn", "more than {limit} open holes; the old
 LIMIT_LOST = Rule("limit.lost_ranges", "warn", "more than {limit} lost ranges; neighbouring ones are joined", "")
 LIMIT_FLOWS = Rule("limit.flows", "warn", "more than {limit} connections; the oldest is ended", "")
 LIMIT_SEARCH = Rule("limit.search", "note", "no record head within {limit} bytes; taken as no migration", "")
+LIMIT_BEHIND = Rule("limit.behind", "warn", "the dissector fell behind the capture; bytes were not searched", "")
 LIMIT_FRAGMENTS = Rule("limit.fragments", "note", "{count} IP fragments never became a whole datagram", "")
 
 RULES: tuple[Rule, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Rule))

@@ -19,12 +19,15 @@ class Drops:
 
     Attributes:
         counted: The capture counts what it drops: without any span, nothing was dropped.
+        behind: So much is waiting in the capture that it drops packets soon. Looking for record heads is put off then:
+            between drops there are no stretches long enough for a head to be proven, and nothing else takes long.
     """
 
-    __slots__ = ("_spans", "counted")
+    __slots__ = ("_spans", "behind", "counted")
 
     def __init__(self) -> None:
         self.counted = False
+        self.behind = False
         self._spans: deque[tuple[int, int]] = deque()
 
     def add(self, start: int, end: int) -> None:

@@ -37,6 +37,8 @@ class Follower:
         """Nothing here is of interest."""
         self.ended = False
         self.concluded = False
+        self.misframed = -1
+        """Stream offset where bytes that came last were no record head; -1: there was none."""
         self._alignment: int | None = None
         self._pages_seen = False
         self._queue: deque[Unit | Resync | Finding] = deque()
@@ -69,7 +71,10 @@ class Follower:
             return
         self.flow.statistics.seen(self.role or "forward", self.position, time)
         if self.search is not None:
-            self._searched(self.search.data(view, frame, time))
+            behind = self.flow.drops.behind
+            if behind:
+                self._once(findings.LIMIT_BEHIND, self.position - len(view), frame, time)
+            self._searched(self.search.data(view, frame, time, scan=not behind))
             return
         used = self.framer.data(view, frame, time)
         self._collect()
@@ -190,6 +195,7 @@ class Follower:
     def _framing_lost(self, seen: bytes, rest: memoryview, frame: int, time: int | None) -> None:
         """The bytes at hand are no record head: find out what they are, or search for the next one."""
         framer = self.framer
+        self.misframed = framer.start
         if framer.entered is None:
             name = legacy.identify(seen + bytes(rest[:64])) if self.flow.start != "mid-stream" else ""
             if name and self.role != "reverse":

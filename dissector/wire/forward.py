@@ -144,12 +144,6 @@ class Kernel:
         self._foreign = False
         """The last packet looked into does not fit the template."""
 
-    @property
-    def tcp_at(self) -> int:
-        """Where the TCP header begins in the frames that the last call passed."""
-        form = self._template
-        return 0 if form is None else form.link + (20 if form.version == 4 else 40)
-
     def forward(
         self, buffer: memoryview, position: int, end: int, shape: str, linktype: int, fast: dict[bytes, list[int]]
     ) -> tuple[int, int]:

@@ -141,6 +141,11 @@ class Framer:
         unit = self._held or self.unit
         return self.start if unit is None else unit.offset
 
+    @property
+    def begun(self) -> bool:
+        """Whether a header or message was recognised at `settled`, and what it heads is being read."""
+        return self._held is not None or self.unit is not None
+
     # -- input ---------------------------------------------------------------------------------------------------
 
     def data(self, view: memoryview, frame: int, time: int | None) -> int:

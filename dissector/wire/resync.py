@@ -196,16 +196,22 @@ class Search:
 
     # -- input ---------------------------------------------------------------------------------------------------
 
-    def data(self, view: memoryview, frame: int, time: int | None) -> Candidate | None:
-        """Take the next bytes; return a proven candidate (it has taken them too) or None."""
+    def data(self, view: memoryview, frame: int, time: int | None, *, scan: bool = True) -> Candidate | None:
+        """Take the next bytes; return a proven candidate (it has taken them too) or None.
+
+        Without `scan` no new candidates are looked for in them: that costs next to nothing.
+        """
         for candidate in self.candidates:
             candidate.framer.data(view, frame, time)
         self._bury()
+        if not scan:
+            self.skip_to(self.position + len(view))
+            return self._proven()
         begin = self.position - len(self._tail)
-        scan = self._tail + bytes(view)
+        seen = self._tail + bytes(view)
         self.position += len(view)
-        self._scan(scan, begin, frame, time, last=False)
-        self._tail = scan[-(2 * _WINDOW + 8) :]
+        self._scan(seen, begin, frame, time, last=False)
+        self._tail = seen[-(2 * _WINDOW + 8) :]
         return self._proven()
 
     def gap(self, count: int, frame: int, time: int | None) -> Candidate | None:

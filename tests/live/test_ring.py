@@ -163,6 +163,18 @@ def test_blocks_go_back_to_the_kernel_when_the_consumer_stops_early(link):
     source.close()
 
 
+def test_how_full_it_is(link):
+    source = open_ring(link.receiver, program=UDP, buffer_bytes=4 << 20)
+    assert not source.fills(0)
+    send(link.sender, link.receiver.ipv4, [bytes(1400)] * 2000)  # 3.2 MB
+    wait(lambda: source.fills(0.5))
+    assert source.fills(0)
+    source.stop()
+    take(source)
+    assert not source.fills(0)
+    source.close()
+
+
 def test_losses_are_counted(link):
     source = open_ring(link.receiver, program=UDP, buffer_bytes=2 << 20)
     send(link.sender, link.receiver.ipv4, [bytes(1400)] * 3000)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who lost a packet: the capture, when its counter moved in that time, else the wire; nobody knows without a counter."""
+"""Who lost a packet: the capture, when its counter moved in that time; else the wire, if there is a counter."""
 
 from __future__ import annotations
 
@@ -37,6 +37,22 @@ def test_a_packet_is_counted_a_little_after_its_time():
     drops = Drops()
     drops.add(10 * SECOND, 11 * SECOND)
     assert drops.cause(9 * SECOND, 10 * SECOND - 1_000_000) == "capture"
+
+
+def test_without_a_counter_that_is_read_at_once_only_drops_are_sure():
+    drops = Drops()
+    drops.add(10 * SECOND, 11 * SECOND)
+    drops.counted = False
+    assert drops.cause(10 * SECOND, 12 * SECOND) == "capture"
+    assert drops.cause(12 * SECOND, 13 * SECOND) is None
+
+
+def test_spans_of_several_counters_overlap():
+    drops = Drops()
+    drops.add(10 * SECOND, 11 * SECOND)
+    drops.add(5 * SECOND, 12 * SECOND)
+    assert drops.cause(6 * SECOND, 7 * SECOND) == "capture"
+    assert drops.cause(11 * SECOND, 12 * SECOND) == "capture"
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**7), st.integers(1, 10**7)), min_size=1, max_size=1500))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 
 import pytest
@@ -412,6 +413,97 @@ def test_empty_capture():
     assert Engine().finish() == [Total(0, 0, 0, {})]
 
 
+# -- live captures ----------------------------------------------------------------------------------------------------
+
+
+def test_progress_says_how_far_announced_migrations_are():
+    net = Net()
+    net.handshake()
+    assert net.engine.progress() == []
+    following = net.talk()
+    assert net.engine.progress() == [
+        (0, "forward", following["forward"] - 101),
+        (0, "reverse", following["reverse"] - 501),
+    ]
+    net.close(following)
+    assert net.engine.progress() == []
+
+
+def test_a_reset_is_told_when_nothing_more_comes():
+    net = Net()
+    net.handshake()
+    following = net.talk()
+    net.frame("reverse", following["reverse"], following["forward"], RST | ACK)
+    assert net.engine.quiet(1.9) == []
+    ends = [event for event in net.engine.quiet(2.1) if isinstance(event, Flow)]
+    assert [(end.phase, end.end) for end in ends] == [("end", "rst")]
+    assert net.engine.quiet(9) == []
+
+
+def test_a_hole_is_given_up_when_nothing_more_comes():
+    """Quiet in real time does what packets with such times would do."""
+    net = Net()
+    net.handshake()
+    data = bytes(TALK.forward.data)
+    net.frame("forward", 101, 501, ACK, data[:-700])
+    net.frame("forward", 101 + len(data) - 500, 501, ACK, data[-500:])
+    net.frame("reverse", 501, 101 + len(data), ACK)
+    assert not net.of(Gap)
+    assert not [event for event in net.engine.quiet(0.001) if isinstance(event, Gap)]
+    gaps = [event for event in net.engine.quiet(3600) if isinstance(event, Gap)]
+    assert [(gap.offset, gap.length) for gap in gaps] == [(len(data) - 700, 200)]
+    records = net.records()["forward"]
+    net.finish()
+    assert len(net.records()["forward"]) >= len(records)
+
+
+def test_quiet_changes_nothing_where_nothing_is_missing():
+    net = Net()
+    net.handshake()
+    following = net.talk()
+    assert net.engine.quiet(3600) == []
+    net.close(following)
+    assert net.records() == true()
+    assert Engine().quiet(10) == []
+
+
+def test_segments_count_where_something_may_come_of_them():
+    net = Net()
+    net.handshake()
+    assert net.engine.segments == 3
+    net.handshake(flow=1)
+    for number in range(40):
+        net.frame("forward", 101 + 1350 * number, 501, ACK, b"GET / HTTP/1.1 " * 90, flow=1)
+        net.frame("reverse", 501 + 1350 * number, 501, ACK, b"200 OK HTTP/1.1" * 90, flow=1)
+    before = net.engine.segments
+    net.frame("forward", 101 + 1350 * 40, 501, ACK, b"GET / HTTP/1.1 ", flow=1)
+    assert net.engine.segments == before
+
+
+def test_what_the_capture_dropped():
+    net = Net()
+    (found,) = net.engine.capture_dropped(17)
+    assert (found.id, found.severity) == ("capture.dropped", "warn")
+    assert "lost 17 packets" in found.text
+    net.finish()
+    assert net.of(Total)[0].findings == {"warn": 1}
+
+
+@pytest.mark.parametrize(("counted", "dropped", "cause"), [(0, 0, None), (1, 0, "wire"), (1, 1, "capture")])
+def test_gaps_say_who_lost_the_bytes(counted, dropped, cause):
+    net = Net()
+    net.engine.drops.counted = bool(counted)
+    net.handshake()
+    data = bytes(TALK.forward.data)
+    net.frame("forward", 101, 501, ACK, data[:500])
+    if dropped:
+        net.engine.drops.add(net.time, net.time + SECOND)
+    net.frame("forward", 101 + 700, 501, ACK, data[700:])
+    net.close({"forward": 101 + len(data), "reverse": 501})
+    net.finish()
+    assert [gap.cause for gap in net.of(Gap)] == [cause]
+
+
 # -- bare streams -----------------------------------------------------------------------------------------------------
 
 
@@ -466,3 +558,40 @@ def test_bare_stream_that_is_cut():
     records = [event for event in found if isinstance(event, Record)]
     assert not records[-1].complete
     assert "stream.record_cut" in [event.id for event in found if isinstance(event, Finding)]
+
+
+# -- slim captures ----------------------------------------------------------------------------------------------------
+
+
+def test_a_slim_capture_is_told_once():
+    engine = Engine()
+    engine.capture_slim()
+    engine.capture_slim()
+    assert [event.id for event in engine.finish() if isinstance(event, Finding)] == ["capture.slim"]
+
+
+def test_marks_of_left_out_packets_invent_nothing():
+    """Whatever they say, whenever: the same records, with no other bytes in them."""
+    rng = random.Random(7)
+    for _ in range(30):
+        net = Net()
+        net.engine.capture_slim()
+        data = bytes(TALK.forward.data)
+        net.frame("forward", 0, 0, SYN)
+        net.frame("reverse", 0, 1, SYN | ACK)
+        at = 0
+        while at < len(data):
+            for _ in range(rng.randrange(4)):
+                key = tools.ADDRESSES["forward"] + rng.choice((ports(0)["forward"], ports(1)["forward"]))
+                seq = rng.choice((at, at + 1, at + 2, 0, 0xFFFF_FFFF, rng.randrange(1 << 32)))
+                length = rng.choice((0, 1, 100, 1 << 16, 1 << 62))
+                net.engine.left_out(key, seq, length, rng.choice((-1, 0, at, rng.randrange(1 << 32))), 1, None)
+            end = at + rng.randrange(1, 1449)
+            net.frame("forward", 1 + at, 1, ACK, data[at:end])
+            at = end
+        net.events += net.engine.finish()
+        true = {(one["type"], one["offset"], one["size"]) for one in TALK.forward.records}
+        found = [event for event in net.events if isinstance(event, Record) and event.direction == "forward"]
+        for record in found:
+            assert (record.type, record.offset, record.size) in true
+            assert record.type == "PAGE_DATA" or record.complete

@@ -162,6 +162,24 @@ def test_head_that_is_garbage():
     assert any(line.startswith(f"forward resync {at}+{second['size']} ") for line in lines)
 
 
+def test_heads_are_not_looked_for_while_the_capture_falls_behind():
+    """What begins before it has caught up is passed over, and said to be."""
+    lost, passed, found = TALK.forward.records[10:13]
+    rig = Rig()
+    rig.send(FORWARD[: lost["offset"]])
+    rig.lose(8)
+    rig.flow.drops.behind = True
+    rig.send(FORWARD[lost["offset"] + 8 : found["offset"]])
+    rig.flow.drops.behind = False
+    rig.send(FORWARD[found["offset"] :])
+    rig.first.end()
+    lines = rig.said()
+    assert lines.count(f"forward limit.behind {lost['offset'] + 8}") == 1
+    skipped = lost["size"] + passed["size"]
+    assert f"forward resync {lost['offset']}+{skipped} {found['layer']} {found['type']}" in lines
+    assert f"forward {passed['layer']} {passed['type']} {passed['offset']}+{passed['size']}" not in lines
+
+
 def test_nothing_found_again_is_said_too():
     at = TALK.forward.records[10]["offset"]
     rig = Rig()

@@ -25,7 +25,7 @@ from dissector.wire.engine import Engine
 from dissector.wire.events import Flow, Record
 from dissector.wire.forward import Kernel, template_for
 from dissector.wire.halfflow import IGNORE
-from tests.cross import test_segmentation, tools
+from tests.cross import slim_tools, test_segmentation, tools
 from tests.cross.tools import modest
 from tests.live import blocks
 
@@ -441,3 +441,25 @@ def test_damaged_ring_is_left_alone():
         content[24:26] = struct.pack(NATIVE + "H", at)
         fast = {KEY: [100, 1100, -1]}
         assert Kernel().forward(memoryview(content), 0, len(content), f"ring{NATIVE}", 1, fast) == (0, 0)
+
+
+@pytest.mark.parametrize("how", ["cut", "heads"])
+@pytest.mark.parametrize("name", PLAIN)
+def test_on_slim_captures(name, how, tmp_path):
+    """With the kernel and without it the same comes of a capture without page contents."""
+    path = tmp_path / "slim.pcapng"
+    slim_tools.slimmed(tools.paths(name), path, how)
+    reader = Reader([path])
+    fast = list(reader.events())
+    reader.close()
+    engine = Engine()
+    engine.capture_slim()
+    slow = []
+    for number, packet in enumerate(slim_tools.captured(path), 1):
+        for mark in packet.left_out:
+            engine.left_out(mark.key, mark.seq, mark.length, mark.ack, number - 1, mark.time)
+        engine.snapped = packet.snapped
+        slow += engine.packet(number, packet.time, packet.linktype, packet.data, packet.wire_length)
+    for mark in reader._files[0].format.left_out:
+        engine.left_out(mark.key, mark.seq, mark.length, mark.ack, engine.frames, mark.time)
+    compare(fast, slow + engine.finish())

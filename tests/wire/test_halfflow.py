@@ -48,6 +48,9 @@ class Recorder:
         start, end = self._move(count)
         self.log.append(f"pass {start}-{end}")
 
+    def passed(self, frame: int, time: int | None) -> None:
+        self.log.append("passed")
+
     def lost(self, start: int, end: int, reason: str, frame: int, time: int | None, since: int | None) -> None:
         assert start < end
         self.gone.append((start, end))
@@ -390,3 +393,69 @@ def test_small_limits_lose_more_but_never_twice(steps, skip, isn):
     assert not set(gone) & set(handed)
     assert recorder.position == max((step.end for step in steps), default=0)
     assert half.budget.used == 0
+
+
+# -- slim captures ----------------------------------------------------------------------------------------------------
+
+
+def slim_half(skip: int) -> tuple[HalfFlow, Recorder]:
+    recorder = Recorder(skip)
+    half = HalfFlow(recorder, Limits(), Budget())
+    half.start(1)
+    half.slim = True
+    return half, recorder
+
+
+def test_what_was_cut_out_on_purpose_is_no_loss():
+    half, recorder = slim_half(1000)
+    half.segment(1, memoryview(b""), 400, -1, 1, 0)
+    half.segment(401, memoryview(STREAM[400:410]), 300, -1, 2, 0)
+    assert recorder.log == ["pass 0-400", "passed", "data 400-410", "pass 410-700", "passed"]
+    assert recorder.gone == []
+
+
+@pytest.mark.parametrize("skip", [0, 299])
+def test_what_is_missing_of_a_record_is_lost_even_in_a_slim_capture(skip):
+    half, recorder = slim_half(skip)
+    half.segment(1, memoryview(b""), 300, -1, 1, 0)
+    assert recorder.log == ["snaplen 0-300", "pass 0-300"]
+
+
+def test_what_waits_remembers_how_it_was_cut():
+    half, recorder = slim_half(0)
+    half.segment(101, memoryview(STREAM[100:110]), 200, -1, 1, 0)
+    half.slim = False
+    recorder.skip = 400
+    half.segment(1, memoryview(STREAM[:100]), 100, -1, 2, 0)
+    assert recorder.gone == []
+
+
+@pytest.mark.parametrize(
+    ("seq", "length", "skip", "log"),
+    [
+        (1, 100, 100, ["pass 0-100", "passed"]),
+        (1, 101, 100, []),  # more than nobody needs
+        (2, 50, 100, []),  # not here
+        (0, 50, 100, []),
+        (0xFFFF_FF00, 50, 100, []),
+        (1, 1 << 60, 100, []),
+        (1, 50, 0, []),
+    ],
+)
+def test_what_was_left_out_is_passed_only_where_nobody_needs_it(seq, length, skip, log):
+    half, recorder = slim_half(skip)
+    half.left_out(seq, length, 1, 0)
+    assert recorder.log == log
+    assert half.next == (length if log else 0)
+
+
+def test_nothing_was_left_out_before_the_beginning_or_behind_a_hole():
+    recorder = Recorder(1000)
+    half = HalfFlow(recorder, Limits(), Budget())
+    half.left_out(1, 100, 1, 0)
+    assert recorder.log == []
+    half, recorder = slim_half(0)
+    half.segment(101, memoryview(STREAM[100:110]), 10, -1, 1, 0)
+    recorder.skip = 1000
+    half.left_out(1, 50, 1, 0)
+    assert recorder.log == []

@@ -319,6 +319,17 @@ def test_candidates_are_bounded():
     assert search.crowded
 
 
+def test_without_scanning_only_chains_that_are_known_go_on():
+    search = Search(0, LIMITS, role="forward", order="little", alignment=None)
+    search.data(memoryview(pages(100)), 1, None)
+    (candidate,) = search.candidates
+    search.data(memoryview(TSC + HVM_CONTEXT + pages(5)), 1, None, scan=False)
+    assert search.candidates == [candidate]
+    assert candidate.framer.heads == 4
+    search.data(memoryview(TSC), 1, None)
+    assert (search.position, search._scanned <= search.position) == (candidate.framer.position, True)
+
+
 def test_search_goes_on_behind_what_is_lost():
     search = Search(100, LIMITS, role="forward", order="little", alignment=None)
     search.skip_to(500)
