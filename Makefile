@@ -37,7 +37,7 @@ bench: $(VENV)/.dev
 test-wireshark: $(VENV)/.dev tools
 	tests/wireshark/roots.sh $(ROOTS) trixie sid
 	XENDISSECT_TSHARKS=$(ROOTS)/trixie:$(ROOTS)/sid $(BIN)/python -m pytest -n auto \
-		tests/wireshark/test_roots.py tests/wireshark/test_tshark.py tests/pyshark_tools/test_roots.py \
+		tests/wireshark/test_roots.py tests/wireshark/test_tshark.py tests/wireshark/test_extcap_answers.py tests/pyshark_tools/test_roots.py \
 		tests/cross/test_lua.py tests/cross/test_lua_fuzz.py tests/cross/test_luacheck.py
 
 bench-wireshark: $(VENV)/.dev

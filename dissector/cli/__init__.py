@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from dissector import __version__
@@ -12,6 +13,7 @@ PROGRAM = "xendissect"
 
 def main() -> None:
     """Run the command line; the entry point of the distribution."""
+    _open_what_is_closed()
     if sys.argv[1:] == ["--version"]:
         # Scripts ask for the version on every start: no need to load the command line for that.
         sys.stdout.write(f"{PROGRAM} {__version__}\n")
@@ -23,3 +25,10 @@ def main() -> None:
         app(with_values(sys.argv[1:]), prog_name=PROGRAM)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _open_what_is_closed() -> None:
+    """Put /dev/null where there is no standard stream: nothing else that is opened may get its descriptor."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123

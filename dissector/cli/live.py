@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, Final
@@ -174,12 +176,15 @@ class _Session:
         recording.finish(PATIENCE)
         writer = recording.writer
         if writer.failed is not None:
+            if writer.path == "-" and writer.failed.endswith(os.strerror(errno.EPIPE)):
+                raise BrokenPipeError
             self._watch.trouble = writer.failed
         elif writer.dropped and writer.stopped is None:
             self._say(f"{writer.dropped:,} packets are not in the file: it is written too slowly")
-        if self._status is not None:
+        if self._status is not None and writer.failed is None:
             files = f" and {writer.files - 1} files before it" if writer.files > 1 else ""
-            self._say(f"{writer.packets:,} packets in {writer.path}{files}")
+            name = "standard output" if writer.path == "-" else writer.path
+            self._say(f"{writer.packets:,} packets in {name}{files}")
         for line in removal_lines(recording):
             self._say(line)
 

@@ -37,7 +37,7 @@ def capture_line(watch: Watch, seconds: float) -> str:
     said.append("drops not known" if dropped is None else f"{dropped:,} dropped")
     if watch.recording is not None:
         writer = watch.recording.writer
-        said.append(f"{writer.packets:,} in {writer.path}")
+        said.append(f"{writer.packets:,} in {'standard output' if writer.path == '-' else writer.path}")
         if writer.dropped:
             said.append(f"{writer.dropped:,} not written: the disk is slow")
     return ", ".join(said)
@@ -175,8 +175,6 @@ class DrawnStatus:
                 widths[2] = max(least, min(widths[2], widths[2] + room - sum(widths)))
             if sum(widths) > room:
                 widths[place] = -2
-        if widths[2] > 0:
-            widths[2] = max(15, widths[2] + min(0, room - sum(widths)))
         lines = []
         for number, row in enumerate(rows):
             cells = []

@@ -60,6 +60,7 @@ def open_live(
         raise LiveError("capturing over ssh needs a host")
     opened: list[LiveSource] = []
     names = list(dict.fromkeys(interfaces)) or [""]
+    known: set[str] = set()
     try:
         for name in names:
             if method == "ssh" and ssh_host is not None:
@@ -74,6 +75,9 @@ def open_live(
                 opened.append(child.over_ssh(ssh_host, wanted, tool=remote_tool, sudo=sudo, ask=ask))
                 continue
             device = devices.find(name) if name else devices.default()
+            if device.name in known:
+                continue  # named twice, by its number too
+            known.add(device.name)
             link = bpf.BARE_IP if device.link.cooked else bpf.ETHERNET
             if filter is not None and bpf.can_compile():
                 bpf.compile_filter(filter, link)  # so that a mistake is told in the user's own words

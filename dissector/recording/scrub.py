@@ -57,6 +57,12 @@ def harmless(unit: Unit) -> bool:
     return codec.list_plan(definition) is None or codec.evidence(definition, unit.body, unit.order, length) >= 0
 
 
+def bounded(unit: Unit) -> bool:
+    """Tell whether a unit shows by itself that it is as long as it says."""
+    definition = unit.definition
+    return bool(definition.length.exact) or (codec.list_plan(definition) is not None and harmless(unit))
+
+
 def spans(unit: Unit) -> Iterator[Span]:
     """Give what may be shown of a unit, in order; what lies in no span has to be blanked (padding, page contents)."""
     at = unit.offset + (unit.header_size if unit.type_id is not None else 0)

@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from dissector.recording.scrub import Span, harmless, spans
+from dissector.recording.scrub import Span, bounded, harmless, spans
 from dissector.sources.slim import LeftOut
 from dissector.wire.frame import reverse_key
 from dissector.wire.halfflow import ACK, NEXT_SEQ
+from dissector.wire.machine import State
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -55,6 +56,8 @@ class Side:
         self._regions: deque[tuple[int, int]] = deque(maxlen=REMEMBERED)
         self._spans: deque[list[Span]] = deque(maxlen=REMEMBERED)
         self._scrub = scrub
+        self._doubtful: Unit | None = None
+        """The last unit framed, as long as nothing shows that it really ends where it says."""
         self._follower.observer = self._unit
 
     def offset(self, seq: int) -> int:
@@ -111,7 +114,10 @@ class Side:
         if region[1] - region[0] >= WORTHWHILE:
             self._regions.append(region)
         if self._scrub:
+            self._confirm()
             self._spans.append(list(spans(unit)))
+            legacy = self._follower.framer.state is State.LEGACY  # nobody looks for what comes behind this unit
+            self._doubtful = None if legacy or bounded(unit) else unit
 
     # -- what may be shown -------------------------------------------------------------------------------------------
 
@@ -120,10 +126,24 @@ class Side:
         """Stream offset up to which it is known what may be shown."""
         follower, framer = self._follower, self._follower.framer
         if follower.flow.ended or follower.ignored or follower.ended or follower.flow.uninteresting:
+            self._confirm()
             return EVERYTHING
         if follower.search is not None:
+            self._confirm()
             return follower.search.start
+        if framer.begun:
+            self._confirm()
+        if self._doubtful is not None:
+            return self._doubtful.offset
         return framer.position if self._showable() else framer.settled
+
+    def _confirm(self) -> None:
+        """Show of the last unit only its header if what came behind it is no other one: its length may be wrong."""
+        unit, self._doubtful = self._doubtful, None
+        if unit is None:
+            return
+        if self._follower.misframed == unit.end or (unit.cut_at is not None and harmless(unit)):
+            self._spans[-1] = self._spans[-1][:1]
 
     def _showable(self) -> Unit | None:
         """Return the unit being framed when its contents are passed over already, and the rest of it may be shown."""

@@ -108,7 +108,7 @@ class FlowProgress:
         if self.skipped:
             said.append(f"{size_text(self.skipped)} passed over")
         if self.incomplete:
-            said.append(f"{self.incomplete:,} records incomplete")
+            said.append(f"{self.incomplete:,} record{'s' if self.incomplete > 1 else ''} incomplete")
         return ", ".join(said)
 
     def _record(self, record: Record) -> None:

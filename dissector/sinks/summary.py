@@ -184,7 +184,8 @@ class SummarySink:
         if any(total.findings.values()):
             seen.append(_findings(total.findings))
         if total.dropped is not None:
-            seen.append(f"{total.dropped:,} of {total.received or 0:,} packets dropped by the capture")
+            of = "" if total.received is None else f" of {total.received:,}"
+            seen.append(f"{total.dropped:,}{of} packets dropped by the capture")
         return ", ".join(seen)
 
 

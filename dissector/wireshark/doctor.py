@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from dissector.wireshark import program
+from dissector.live import child, privileges
+from dissector.wireshark import program, starter
 from dissector.wireshark.probe import probe
 from dissector.wireshark.setup import (
     OF_WIRESHARK,
@@ -63,6 +66,7 @@ def examine(plugin: str, *, root: bool | None = None) -> Iterator[Check]:
     copies = find_copies(folders)
     yield from _plugin(folders, copies, plugin)
     yield from _profile(folders)
+    yield from _capturing(folders, tshark)
     if tshark is not None and tshark.version >= OLDEST and tshark.lua is not None:
         superuser = _is_root() if root is None else root
         yield from _loading(tshark, folders, copies, root=superuser)
@@ -161,6 +165,65 @@ def _profile(folders: Folders) -> Iterator[Check]:
         yield Check("note", f"{profile} is not what this xendissect writes: {INSTALL}")
     else:
         yield Check("ok", f"profile is current: {profile}")
+
+
+# -- capturing -------------------------------------------------------------------------------------------------------
+
+
+def _capturing(folders: Folders, tshark: Program | None) -> Iterator[Check]:
+    mine = places(folders).starter
+    everyones = (
+        places(folders, everyone=True).starter if folders.global_configuration and folders.global_plugins else None
+    )
+    present = [path for path in (mine, everyones) if path is not None and path.exists()]
+    if mine is None:
+        return
+    if not present:
+        yield Check("note", f"{mine} is not there, so Wireshark cannot capture with xendissect: {INSTALL}")
+        return
+    for path in present:
+        again = f"{INSTALL}{' --global' if path == everyones else ''}"
+        if not is_ours(path):
+            yield Check("wrong", f"{path} was not made by xendissect, but has its name: remove it")
+        elif _text(path) != starter.text():
+            yield Check("wrong", f"{path} does not start this xendissect: {again}")
+        elif not os.access(path, os.X_OK):
+            yield Check("wrong", f"{path} cannot be executed: {again}, or look at how its disk is mounted (noexec)")
+        else:
+            yield _listed(path, tshark)
+    yield _permission()
+
+
+def _listed(path: Path, tshark: Program | None) -> Check:
+    if tshark is None:
+        return Check("ok", f"capture program is current: {path}")
+    done = program.run(tshark.path, "-D")
+    found = re.findall(r"^\d+\. (xendissect-\S+)", done.stdout, re.MULTILINE)
+    if found:
+        return Check("ok", f"{tshark.name} lists {len(found)} interfaces of {path}")
+    tried = program.run(str(path), "--extcap-interfaces")
+    if tried.returncode:
+        why = tried.stderr.splitlines() or [f"it ends with status {tried.returncode}"]
+        return Check("wrong", f"{path} does not work: {why[-1]}")
+    return Check(
+        "wrong", f"{tshark.name} does not list the interfaces of {path}: is extcap switched off (-o, no_extcap)?"
+    )
+
+
+def _permission() -> Check:
+    """Say how this user would capture, without capturing."""
+    if sys.platform == "linux":
+        try:
+            socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
+        except OSError:
+            pass
+        else:
+            return Check("ok", "capturing is permitted: with a packet ring of the kernel")
+    tools: tuple[child.Tool, ...] = ("dumpcap", "tcpdump")
+    for tool in tools:
+        if child.may_capture(tool):
+            return Check("ok", f"capturing is permitted: through {tool}")
+    return Check("note", privileges.explain("an interface"))
 
 
 # -- trying it -------------------------------------------------------------------------------------------------------

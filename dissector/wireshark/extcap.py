@@ -8,6 +8,7 @@ extcap(4) says. What goes wrong is one line on standard error, which Wireshark s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from dissector import __version__
 from dissector.live.source import LiveError
 from dissector.wireshark import extcap_answers as answers
+from dissector.wireshark.extcap_fifo import Fifo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,27 +41,36 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Do what Wireshark asks for; the entry point."""
     try:
-        sys.exit(run(sys.argv[1:] if arguments is None else arguments))
-    except (LiveError, OSError, MemoryError) as error:
-        if isinstance(error, BrokenPipeError):  # who asked does not want the answer any more
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sys.exit(TROUBLE)
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-        sys.stderr.write(f"{PROGRAM}: {reason or type(error).__name__}\n")
-        sys.exit(TROUBLE)
+        sys.exit(run(_joined(sys.argv[1:] if arguments is None else arguments)))
     except KeyboardInterrupt:
         sys.exit(OK)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Do what the arguments say; return the exit status.
+    """Do what the arguments say; return the exit status."""
+    path = _fifo(arguments)
+    try:
+        with Fifo(path) if path else contextlib.nullcontext() as fifo:
+            try:
+                return _run(arguments, fifo)
+            except (LiveError, OSError, MemoryError) as error:
+                return _complain(error)  # before the FIFO is closed: then Wireshark does not listen any more
+    except OSError as error:
+        return _complain(error)
 
-    Raises:
-        LiveError: There is no such interface, or it can not be captured on.
-        OSError: Something failed; likewise.
-    """
+
+def _complain(error: Exception) -> int:
+    if isinstance(error, BrokenPipeError):  # who asked does not want the answer any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return TROUBLE
+    reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+    sys.stderr.write(f"{PROGRAM}: {reason or type(error).__name__}\n")
+    return TROUBLE
+
+
+def _run(arguments: Sequence[str], fifo: Fifo | None) -> int:
     parser = _parser()
-    wanted, _ = parser.parse_known_args(_joined(arguments))  # later Wiresharks may say more
+    wanted, _ = parser.parse_known_args(arguments)  # later Wiresharks may say more
     if wanted.extcap_interfaces:
         return _answer(answers.interface_lines())
     if wanted.extcap_cleanup_postkill:  # we leave nothing behind when we are killed
@@ -75,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
     if wanted.extcap_config:
         return _answer(answers.config_lines(name) if wanted.extcap_reload_option is None else ())
     if wanted.capture:
-        return _capture(parser, name, wanted)
+        return _capture(parser, name, wanted, fifo)
     if wanted.extcap_capture_filter is not None:
         return _answer(_complaints(name, wanted.extcap_capture_filter))
     return parser.error("one of --extcap-dlts, --extcap-config and --capture is missing")
@@ -105,6 +116,13 @@ def _parser() -> _Parser:
             choices = [value for value, _ in option.values] or None
             chosen.add_argument(option.call, default=option.default, choices=choices, help=option.tooltip)
     return parser
+
+
+def _fifo(arguments: Sequence[str]) -> str | None:
+    """Find the FIFO of a capture; its name is looked at first, so that it is opened whatever else is wrong."""
+    if "--capture" in arguments and "--fifo" in arguments[:-1]:
+        return arguments[arguments.index("--fifo") + 1]
+    return None
 
 
 def _joined(arguments: Iterable[str]) -> list[str]:
@@ -139,10 +157,10 @@ def _complaints(interface: str, expression: str) -> Iterable[str]:
         yield str(error)
 
 
-def _capture(parser: _Parser, interface: str, wanted: argparse.Namespace) -> int:
+def _capture(parser: _Parser, interface: str, wanted: argparse.Namespace, fifo: Fifo | None) -> int:
     from dissector.wireshark.extcap_capture import Capture, capture
 
-    if not wanted.fifo:
+    if fifo is None:
         parser.error("--capture needs --fifo")
     least, most = answers.BUFFER_RANGE
     if not wanted.buffer.isdecimal() or not least <= int(wanted.buffer) <= most:
@@ -156,18 +174,16 @@ def _capture(parser: _Parser, interface: str, wanted: argparse.Namespace) -> int
     filters = [text.strip() for text in (wanted.extcap_capture_filter or "", wanted.filter) if text.strip()]
     if len(filters) == 2:
         filters = [f"({filters[0]}) and ({filters[1]})"] if filters[0] != filters[1] else filters[:1]
-    return capture(
-        Capture(
-            fifo=wanted.fifo,
-            interface=name,
-            filter=filters[0] if filters else "" if _ticked(wanted.all_protocols) else None,
-            slim="" if wanted.slim == "off" else wanted.slim,
-            buffer_bytes=int(wanted.buffer) << 20,
-            host=host,
-            tool=None if wanted.remote_tool == "auto" else wanted.remote_tool,
-            sudo=_ticked(wanted.remote_sudo),
-        )
+    chosen = Capture(
+        interface=name,
+        filter=filters[0] if filters else "" if _ticked(wanted.all_protocols) else None,
+        slim="" if wanted.slim == "off" else wanted.slim,
+        buffer_bytes=int(wanted.buffer) << 20,
+        host=host,
+        tool=None if wanted.remote_tool == "auto" else wanted.remote_tool,
+        sudo=_ticked(wanted.remote_sudo),
     )
+    return capture(chosen, fifo)
 
 
 def _ticked(value: str) -> bool:

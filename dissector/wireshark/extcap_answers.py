@@ -84,12 +84,12 @@ _CAPTURE: Final = (
         "--slim",
         "Page contents",
         "selector",
-        "What is captured of the contents of guest memory; all records are kept in any case",
+        "What is captured of the contents of guest memory, and about how much that leaves; all records are kept",
         default="off",
         values=(
             ("off", "Keep everything"),
-            ("cut", "Cut off: each packet stays, with its headers (1/20 of the size)"),
-            ("heads", "Leave out packets that have nothing else (1/500 of the size)"),
+            ("cut", "Cut off: each packet stays, with its headers (1/10 of the size)"),
+            ("heads", "Leave out packets with nothing else (1/500)"),
         ),
     ),
     Option(

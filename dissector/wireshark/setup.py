@@ -40,7 +40,7 @@ class Places:
 
     plugin: Path
     profile: Path
-    starter: Path | None
+    starter: Path | None = None
     """Of the program that captures; None: Wireshark has no such folder, or we can not capture on this system."""
 
 
@@ -130,10 +130,9 @@ def install(where: Places, plugin: str, *, force: bool = False) -> list[str]:
         lines = [f"plugin   {where.plugin}", *_install_profile(where.profile, force=force)]
         if where.starter is not None:
             _write(where.starter, starter.text(), mode=0o755)
-            lines.append(f"capture  {where.starter}")
-        return lines
     except OSError as error:
         raise SetupError(_refused(error)) from None
+    return lines if where.starter is None else [*lines, f"capture  {where.starter}"]
 
 
 def _install_profile(profile: Path, *, force: bool) -> list[str]:

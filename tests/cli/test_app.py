@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import dissector
-from tests.cli.commands import environment, run
+from tests.cli.commands import COLO_420, environment, run
 
 
 def test_version():
@@ -22,6 +22,19 @@ def test_the_version_needs_no_command_line_library():
         "assert not {'typer', 'rich', 'scapy', 'numpy', 'msgspec', 'dataclasses'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=environment(), stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_a_standard_stream_may_be_closed(closed, tmp_path):
+    """What is opened then must not get its number: a line that is shown would end up in it."""
+    path = tmp_path / "x.pcapng"
+    command = [sys.executable, "-c", "from dissector.cli import main; main()", "slim", COLO_420, path]
+    subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *command],
+        env=environment(), check=True, timeout=60, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert path.read_bytes()[:4] == b"\n\r\r\n"
+    assert run("read", "--json", path).returncode == 0
 
 
 def test_the_application_declares_the_version_too():

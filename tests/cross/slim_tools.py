@@ -106,7 +106,9 @@ def unlike(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> list[str]:
         if mine != theirs:
             keys = [key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key)]
             what = " ".join(str(mine.get(key)) for key in ("event", "direction", "type", "offset"))
-            found.append(f"{what}: " + ", ".join(f"{key} {mine.get(key)!r:.80}, {theirs.get(key)!r:.80}" for key in keys))
+            found.append(
+                f"{what}: " + ", ".join(f"{key} {mine.get(key)!r:.80}, {theirs.get(key)!r:.80}" for key in keys)
+            )
     return found[:4]
 
 

@@ -62,7 +62,7 @@ def test_ring_of_the_default_interface():
 
 
 def test_several_interfaces_by_name_and_number():
-    assert [source.what[0] for source in open_live(["2", "eth0", "any", "any"])] == ["lo", "eth0", "any"]
+    assert [source.what[0] for source in open_live(["2", "eth0", "any", "any", "lo"])] == ["lo", "eth0", "any"]
     assert Opened.opened[2].how["program"] == bpf.compile_filter(bpf.tcp_only(bpf.BARE_IP), bpf.BARE_IP)
 
 

@@ -141,6 +141,20 @@ def test_gaps_and_resynchronisation():
     assert (resync["skipped"], resync["found"], lost["found"]) == (12345, "libxc PAGE_DATA", None)
 
 
+@pytest.mark.parametrize("cause", ["capture", "wire"])
+def test_who_lost_what_is_missing(cause):
+    assert objects(dataclasses.replace(GAP, cause=cause))[0]["cause"] == cause
+
+
+def test_counters_of_a_live_capture():
+    none, dropped, both = objects(
+        TOTAL, dataclasses.replace(TOTAL, dropped=0), dataclasses.replace(TOTAL, received=9, dropped=2)
+    )
+    assert "capture" not in none
+    assert dropped["capture"] == {"received": None, "dropped": 0}
+    assert both["capture"] == {"received": 9, "dropped": 2}
+
+
 def test_findings():
     shown, about_all = objects(FINDING, Finding(findings.CAPTURE_CUT, "cut"))
     assert (shown["id"], shown["rule"], shown["severity"], shown["section"], shown["frames"]) == (

@@ -72,6 +72,13 @@ def test_no_migration_at_all():
     assert summary(total) == "\n7,102 frames, no Xen migration found, 1 other TCP connection\n"
 
 
+def test_counters_of_a_live_capture():
+    assert summary(dataclasses.replace(TOTAL, received=7102, dropped=0)).endswith(
+        ", 0 of 7,102 packets dropped by the capture\n"
+    )
+    assert summary(dataclasses.replace(TOTAL, dropped=1234)).endswith(", 1,234 packets dropped by the capture\n")
+
+
 def test_lines_fit_in_a_terminal_of_100_columns():
     many = {f"libxc RECORD_TYPE_{number}": number for number in range(40)}
     text = summary(BEGIN, dataclasses.replace(SUMMARY, records=many))

@@ -129,6 +129,14 @@ def test_endpoints():
     assert endpoint("", 0) == ""
 
 
+def test_who_lost_what_is_missing():
+    ours, theirs = (dataclasses.replace(GAP, cause=cause) for cause in ("capture", "wire"))
+    first, second = lines(ours, theirs)
+    assert first.endswith("bytes missing: they are not in the capture, dropped by the capturing kernel")
+    assert second.endswith("bytes missing: they are not in the capture, the capture dropped nothing there")
+    assert len(lines(ours, ours)) == 1
+
+
 def test_gaps_in_a_row_are_one_line():
     later = dataclasses.replace(GAP, offset=10000, length=4, frame=15)
     other = dataclasses.replace(later, reason="snaplen")

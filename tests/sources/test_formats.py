@@ -13,7 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissector.sources.formats import MAX_RECORD, CaptureError, CaptureFormat, Packet, PcapFormat, PcapngFormat
+from dissector.recording.pcapng import enhanced_packet, interface_description, interface_statistics, section_header
+from dissector.sources.formats import (
+    MAX_LEFT_OUT,
+    MAX_RECORD,
+    CaptureError,
+    CaptureFormat,
+    Packet,
+    PcapFormat,
+    PcapngFormat,
+)
+from dissector.sources.slim import SECTION_COMMENTS, SNAPPED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -325,3 +335,71 @@ def test_any_bytes_give_packets_or_a_capture_error(
             position = behind
     except CaptureError:
         pass
+
+
+# -- slim captures ----------------------------------------------------------------------------------------------------
+
+MARK = "xendissect left out 100 bytes from sequence number 7 of 192.0.2.1:1 > 192.0.2.2:2"
+
+
+def slim_file(*blocks: bytes, slim: str = "cut") -> tuple[PcapngFormat, list[Packet]]:
+    data = section_header(comment=SECTION_COMMENTS[slim] if slim else "a comment") + interface_description(1)
+    data += b"".join(blocks)
+    form, buffer, found = PcapngFormat(), memoryview(data), []
+    position = form.header(buffer) or 0
+    while position < len(data):
+        behind, packet = form.packet(buffer, position, len(data))
+        assert behind > position
+        position = behind
+        if packet is not None:
+            found.append(packet)
+    return form, found
+
+
+def commented(comment: str = "") -> bytes:
+    return b"".join(enhanced_packet(0, 5, b"data", 9, comment))
+
+
+@pytest.mark.parametrize("slim", ["cut", "heads", ""])
+def test_how_a_section_is_slim(slim):
+    form, found = slim_file(commented(), commented(MARK), commented(f"{MARK}\n{SNAPPED}"), slim=slim)
+    assert form.slim == slim
+    assert [len(packet.left_out) for packet in found] == ([0, 1, 1] if slim else [0, 0, 0])
+    assert [packet.snapped for packet in found] == [False, False, bool(slim)]
+
+
+def test_marks_of_statistics_belong_to_the_next_packet_or_to_the_end():
+    form, found = slim_file(commented(), interface_statistics(0, 5, comment=MARK), commented(), commented())
+    assert [len(packet.left_out) for packet in found] == [0, 1, 0]
+    assert form.left_out == []
+    form, found = slim_file(commented(), interface_statistics(0, 5, comment=MARK))
+    assert len(form.left_out) == 1
+
+
+def test_marks_too_long_for_one_comment():
+    _, [found] = slim_file(commented("\n".join([MARK] * 3000)))
+    assert len(found.left_out) == 3000
+
+
+def test_any_number_of_marks_needs_bounded_memory():
+    text = "\n".join([MARK] * 700)
+    form, _ = slim_file(*[interface_statistics(0, 5, comment=text)] * 200)
+    assert MAX_LEFT_OUT <= len(form.left_out) < MAX_LEFT_OUT + 1000
+
+
+@given(text=st.one_of(st.text(max_size=200), st.binary(max_size=200)))
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+def test_any_comment_is_read(text):
+    comment = text if isinstance(text, str) else text.decode("latin-1")
+    _, found = slim_file(commented(comment), commented())
+    assert [packet.left_out for packet in found] == [(), ()]
+
+
+def test_looking_ahead_takes_no_marks():
+    data = section_header(comment=SECTION_COMMENTS["heads"]) + interface_description(1) + commented(MARK)
+    form, buffer = PcapngFormat(), memoryview(data)
+    position = form.header(buffer) or 0
+    assert form.latest(buffer, position, len(data)) == 5
+    _, packet = form.packet(buffer, position, len(data))
+    assert packet is not None
+    assert len(packet.left_out) == 1

@@ -6,7 +6,9 @@ import shutil
 
 import pytest
 
-from dissector.wireshark.doctor import examine, find_copies
+from dissector.live import child
+from dissector.wireshark import doctor
+from dissector.wireshark.doctor import Check, examine, find_copies
 from dissector.wireshark.program import folders
 from dissector.wireshark.setup import PROFILE, install, places
 from tests.wireshark.tools import PLUGIN, fake_program, real_tshark
@@ -20,13 +22,14 @@ UNKNOWN = 'echo "tshark: Some fields aren\'t valid:" >&2; exit 1'
 def fake(home, monkeypatch):
     """A PATH with nothing but a tshark that says what it is told to say; returns a function that makes it."""
     bin_folder = home / "bin"
+    monkeypatch.setattr(doctor, "_permission", lambda: Check("ok", "capturing is permitted"))
     monkeypatch.setenv("PATH", f"{bin_folder}:/usr/bin:/bin")
     monkeypatch.setattr(
         shutil, "which", lambda name, path=None: str(bin_folder / name) if (bin_folder / name).exists() else None
     )
 
-    def make(version=GOOD, reads=SEES, name="tshark"):
-        fake_program(bin_folder, name, version, home, reads)
+    def make(version=GOOD, reads=SEES, name="tshark", **more):
+        fake_program(bin_folder, name, version, home, reads, **more)
         return folders(str(bin_folder / name))
 
     return make
@@ -47,27 +50,27 @@ def test_with_the_real_wireshark(home):
     path = real_tshark().path
     install(places(folders(path)), PLUGIN)
     found = list(examine(PLUGIN))
-    assert [check.level for check in found if check.level != "note"] == ["ok"] * 4, found
+    assert [check.level for check in found if check.level != "note"] in (["ok"] * 5, ["ok"] * 6), found
     assert found[-1].text.endswith("loads the plugin and finds a migration with it")
 
 
 def test_before_and_after_installing(fake):
     found = fake()
-    assert levels() == ["ok", "wrong", "note"]
+    assert levels() == ["ok", "wrong", "note", "note"]
     install(places(found), PLUGIN)
-    assert levels() == ["ok", "ok", "ok", "ok"]
+    assert levels() == ["ok"] * 6
 
 
 def test_root_may_have_a_global_plugin(fake):
     install(places(fake(), everyone=True), PLUGIN)
-    assert levels(root=True) == ["ok", "ok", "ok", "ok"]
+    assert levels(root=True) == ["ok"] * 6
 
 
 def test_a_profile_with_changes_is_fine(fake):
     where = places(fake())
     install(where, PLUGIN)
     (where.profile / "preferences").write_text("gui.column.format: \n")
-    assert levels() == ["ok"] * 4
+    assert levels() == ["ok"] * 6
     assert any("with your changes in preferences" in check.text for check in examine(PLUGIN, root=False))
 
 
@@ -97,7 +100,7 @@ def test_a_wireshark_that_cannot_work(fake, version, said):
 def test_wireshark_of_another_version(fake):
     install(places(fake()), PLUGIN)
     fake("Wireshark 4.6.0, with Lua 5.4.7", name="wireshark")
-    assert levels() == ["ok", "note", "ok", "ok", "ok"]
+    assert levels() == ["ok", "note", *["ok"] * 5]
 
 
 # -- files -----------------------------------------------------------------------------------------------------------
@@ -191,13 +194,13 @@ def test_a_profile_that_is_not_ours_is_no_error(fake):
     where = places(fake())
     install(where, PLUGIN)
     (where.profile / "xendissect.sha256").unlink()
-    assert levels() == ["ok", "ok", "note", "ok"]
+    assert levels() == ["ok", "ok", "note", "ok", "ok", "ok"]
 
 
 def test_an_old_profile(fake, monkeypatch):
     install(places(fake()), PLUGIN)
     monkeypatch.setattr("dissector.wireshark.doctor.profile_files", lambda: {"preferences": "new"})
-    assert levels() == ["ok", "ok", "note", "ok"]
+    assert levels() == ["ok", "ok", "note", "ok", "ok", "ok"]
 
 
 # -- trying it -------------------------------------------------------------------------------------------------------
@@ -206,14 +209,14 @@ def test_an_old_profile(fake, monkeypatch):
 def test_the_root_trap(fake):
     install(places(fake(reads=UNKNOWN)), PLUGIN)
     found = list(examine(PLUGIN, root=True))
-    assert [check.level for check in found] == ["ok", "ok", "ok", "wrong"]
+    assert [check.level for check in found] == [*["ok"] * 5, "wrong"]
     assert "run by root ignores personal plugins" in found[-1].text
     assert "--global" in found[-1].text
 
 
 def test_older_wiresharks_load_the_plugins_of_root(fake):
     install(places(fake("TShark (Wireshark) 4.2.1, with Lua 5.2.4")), PLUGIN)
-    assert levels(root=True) == ["ok"] * 4
+    assert levels(root=True) == ["ok"] * 6
 
 
 def test_who_is_root_is_looked_up(fake, monkeypatch):
@@ -242,3 +245,76 @@ def test_complaints_about_the_profile(fake):
     install(places(fake(reads=f'{SEES}; [ "$1" != -C ] || echo "what is $2?" >&2')), PLUGIN)
     (note,) = [check for check in examine(PLUGIN, root=False) if check.level == "note"]
     assert note.text.endswith(f"complains about the profile {PROFILE!r}: what is {PROFILE}?")
+
+
+# -- capturing -------------------------------------------------------------------------------------------------------
+
+
+def starter(fake, **options):
+    where = places(fake(**options))
+    install(where, PLUGIN)
+    return where.starter
+
+
+def test_an_old_starter(fake):
+    path = starter(fake)
+    path.write_text(path.read_text().replace("exec ", "exec /old/"))
+    (text,) = wrong()
+    assert text == f"{path} does not start this xendissect: xendissect wireshark install"
+
+
+def test_a_starter_of_somebody_else(fake):
+    starter(fake).write_text("#!/bin/sh\n")
+    (text,) = wrong()
+    assert text.endswith("was not made by xendissect, but has its name: remove it")
+
+
+def test_a_starter_that_cannot_be_executed(fake):
+    starter(fake).chmod(0o644)
+    (text,) = wrong()
+    assert "cannot be executed: xendissect wireshark install" in text
+
+
+def test_interfaces_that_are_not_listed(fake, monkeypatch):
+    path = starter(fake, lists="echo '1. eth0'")
+    (text,) = wrong()
+    assert "does not list the interfaces of" in text
+    broken = "#!/bin/sh\n# generated by xendissect\necho 'no module' >&2\nexit 3\n"
+    monkeypatch.setattr("dissector.wireshark.starter.text", lambda: broken)
+    path.write_text(broken)
+    (text,) = wrong()
+    assert text == f"{path} does not work: no module"
+
+
+def test_a_global_starter(fake):
+    found = fake()
+    install(places(found, everyone=True), PLUGIN)
+    path = places(found, everyone=True).starter
+    path.write_text(path.read_text() + "# old\n")
+    (text,) = wrong()
+    assert text == f"{path} does not start this xendissect: xendissect wireshark install --global"
+
+
+@pytest.mark.parametrize(
+    ("ring", "tools", "level", "said"),
+    [
+        (True, (), "ok", "a packet ring of the kernel"),
+        (False, ("dumpcap", "tcpdump"), "ok", "through dumpcap"),
+        (False, ("tcpdump",), "ok", "through tcpdump"),
+        (False, (), "note", "needs the right to (CAP_NET_RAW)"),
+    ],
+)
+def test_whether_capturing_is_permitted(monkeypatch, ring, tools, level, said):
+    class Socket:
+        def __init__(self, *arguments):
+            if not ring:
+                raise PermissionError
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(doctor.socket, "socket", Socket)
+    monkeypatch.setattr(child, "may_capture", lambda tool: tool in tools)
+    check = doctor._permission()
+    assert check.level == level
+    assert said in check.text

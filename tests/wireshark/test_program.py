@@ -12,6 +12,7 @@ from tests.captures.tools import tool
 from tests.wireshark.tools import fake_program
 
 HOME = Path("/home/me")
+LIB = HOME / ".local/lib/wireshark"
 
 
 @pytest.mark.parametrize(
@@ -56,13 +57,30 @@ def test_wireshark_tells_its_folders(home):
     assert found.plugins == home / ".local/lib/wireshark/plugins"
     assert found.configuration == home / ".config/wireshark"
     assert found.deprecated_plugins == home / ".config/wireshark/plugins"
+    # 4.0 does not tell; later ones do.
+    assert found.extcap in (home / ".config/wireshark/extcap", home / ".local/lib/wireshark/extcap")
+    assert found.global_extcap is not None
     assert found.global_plugins is not None
     assert found.global_configuration is not None
     assert found == folders(find("tshark"))
 
 
+@pytest.mark.parametrize(
+    ("said", "personal", "everyones"),
+    [
+        ("Extcap path:\\t/x/extcap\\n", "config/extcap", "/x/extcap"),
+        ("Personal Extcap path:\\t/p/extcap\\nGlobal Extcap path:\\t/g/extcap\\n", "/p/extcap", "/g/extcap"),
+    ],
+)
+def test_folders_of_capture_programs(tmp_path, said, personal, everyones):
+    path = fake_program(tmp_path / "bin", "tshark", "?", tmp_path, extcap=said)
+    found = folders(str(path))
+    assert (found.extcap, found.global_extcap) == (tmp_path / personal, Path(everyones))
+
+
 def test_without_an_answer_the_usual_folders_are_taken(home, tmp_path):
-    usual = Folders(home / ".local/lib/wireshark/plugins", home / ".config/wireshark")
+    personal = home / ".local/lib/wireshark"
+    usual = Folders(personal / "plugins", home / ".config/wireshark", personal / "extcap")
     if sys.platform == "linux":
         assert folders(None) == usual
         assert folders(str(fake_program(tmp_path / "bin", "tshark", "?"))) == usual
@@ -71,23 +89,30 @@ def test_without_an_answer_the_usual_folders_are_taken(home, tmp_path):
 @pytest.mark.parametrize(
     ("platform", "environment", "expected"),
     [
-        ("linux", {}, Folders(HOME / ".local/lib/wireshark/plugins", HOME / ".config/wireshark")),
-        ("linux", {"XDG_CONFIG_HOME": "/c"}, Folders(HOME / ".local/lib/wireshark/plugins", Path("/c/wireshark"))),
+        ("linux", {}, Folders(LIB / "plugins", HOME / ".config/wireshark", LIB / "extcap")),
+        ("linux", {"XDG_CONFIG_HOME": "/c"}, Folders(LIB / "plugins", Path("/c/wireshark"), LIB / "extcap")),
         (
             "darwin",
             {},
             Folders(
-                HOME / ".local/lib/wireshark/plugins",
+                LIB / "plugins",
                 HOME / ".config/wireshark",
+                LIB / "extcap",
                 Path("/Applications/Wireshark.app/Contents/PlugIns/wireshark"),
                 Path("/Applications/Wireshark.app/Contents/Resources/share/wireshark"),
+                Path("/Applications/Wireshark.app/Contents/MacOS/extcap"),
             ),
         ),
         (
             "win32",
             {"APPDATA": "/a", "PROGRAMFILES": "/p"},
             Folders(
-                Path("/a/Wireshark/plugins"), Path("/a/Wireshark"), Path("/p/Wireshark/plugins"), Path("/p/Wireshark")
+                Path("/a/Wireshark/plugins"),
+                Path("/a/Wireshark"),
+                Path("/a/Wireshark/extcap"),
+                Path("/p/Wireshark/plugins"),
+                Path("/p/Wireshark"),
+                Path("/p/Wireshark/extcap"),
             ),
         ),
     ],

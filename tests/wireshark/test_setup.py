@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from __future__ import annotations
 
+import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from dissector.wireshark.setup import (
     recorded,
     uninstall,
 )
+from dissector.wireshark.starter import text
 from tests.wireshark.tools import PLUGIN
 
 ROOT = Path(__file__).parents[2]
@@ -28,27 +31,51 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def where(tmp_path):
-    return places(Folders(tmp_path / "plugins", tmp_path / "config"))
+    return places(Folders(tmp_path / "plugins", tmp_path / "config", tmp_path / "extcap"))
 
 
 def test_places(tmp_path):
-    folders = Folders(tmp_path / "p", tmp_path / "c", tmp_path / "gp", tmp_path / "gc")
-    assert places(folders) == Places(tmp_path / "p/xenmig.lua", tmp_path / "c/profiles" / PROFILE)
-    assert places(folders, everyone=True) == Places(tmp_path / "gp/xenmig.lua", tmp_path / "gc/profiles" / PROFILE)
+    one, other = tmp_path / "one", tmp_path / "other"
+    folders = Folders(one / "p", one / "c", one / "x", other / "p", other / "c", other / "x")
+    for folder, everyone in ((one, False), (other, True)):
+        found = places(folders, everyone=everyone)
+        assert found == Places(folder / "p/xenmig.lua", folder / "c/profiles" / PROFILE, folder / "x/xendissect-extcap")
     with pytest.raises(SetupError, match="leave out --global"):
-        places(Folders(tmp_path / "p", tmp_path / "c"), everyone=True)
+        places(Folders(one / "p", one / "c", one / "x"), everyone=True)
+    assert places(Folders(*(one / name for name in "pcxqd")), everyone=True).starter is None
 
 
 def test_install_and_uninstall(where):
-    assert install(where, PLUGIN) == [f"plugin   {where.plugin}", f"profile  {where.profile}"]
+    files = [f"plugin   {where.plugin}", f"profile  {where.profile}", f"capture  {where.starter}"]
+    assert install(where, PLUGIN) == files
     assert where.plugin.read_text() == PLUGIN
     assert is_ours(where.plugin)
     assert {path.name for path in where.profile.iterdir()} == {*profile_files(), PROFILE_MARKER}
     assert changed(where.profile) == []
-    assert uninstall(where) == [f"removed  {where.plugin}", f"removed  {where.profile}"]
-    assert not where.plugin.exists()
-    assert not where.profile.exists()
+    assert where.starter.read_text() == text()
+    assert is_ours(where.starter)
+    assert os.access(where.starter, os.X_OK)
+    assert not os.access(where.plugin, os.X_OK) or os.geteuid() == 0
+    assert uninstall(where) == [f"removed  {path}" for path in (where.plugin, where.profile, where.starter)]
+    assert not any(path.exists() for path in (where.plugin, where.profile, where.starter))
     assert uninstall(where) == []
+
+
+def test_without_a_place_for_the_starter(where):
+    where = replace(where, starter=None)
+    assert len(install(where, PLUGIN)) == 2
+    assert len(uninstall(where)) == 2
+
+
+def test_the_starter_of_somebody_else_stays(where):
+    where.starter.parent.mkdir()
+    where.starter.write_text("#!/bin/sh\n")
+    with pytest.raises(SetupError, match=r"xendissect-extcap was not made by xendissect; .*--force"):
+        install(where, PLUGIN)
+    assert not where.plugin.exists()
+    assert uninstall(where) == [f"left     {where.starter}: it was not made by xendissect"]
+    install(where, PLUGIN, force=True)
+    assert where.starter.read_text() == text()
 
 
 def test_installing_again_brings_up_to_date(where):
@@ -93,11 +120,12 @@ def test_changes_of_the_user_are_kept(where):
     mine.write_text("# mine\n")
     assert changed(where.profile) == ["colorfilters"]
     for _ in range(2):
-        assert install(where, PLUGIN)[2:] == [f"kept     {mine}: you changed it (--force overwrites it)"]
+        assert install(where, PLUGIN)[2:-1] == [f"kept     {mine}: you changed it (--force overwrites it)"]
         assert mine.read_text() == "# mine\n"
     assert uninstall(where) == [
         f"removed  {where.plugin}",
         f"left     {mine}: you made or changed it (--force removes it)",
+        f"removed  {where.starter}",
     ]
     assert [path.name for path in where.profile.iterdir()] == ["colorfilters"]
 
@@ -126,7 +154,7 @@ def test_what_wireshark_writes_by_itself_goes_with_the_profile(where):
 def test_files_added_by_the_user_stay(where):
     install(where, PLUGIN)
     (where.profile / "dfilters").write_text('"mine" tcp\n')
-    assert uninstall(where)[1:] == [
+    assert uninstall(where)[1:-1] == [
         f"left     {where.profile / 'dfilters'}: you made or changed it (--force removes it)"
     ]
     assert [path.name for path in where.profile.iterdir()] == ["dfilters"]

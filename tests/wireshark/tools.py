@@ -46,18 +46,29 @@ def real_tshark() -> program.Program:
     return found
 
 
-def fake_program(folder: Path, name: str, version: str, folders: Path | None = None, reads: str = "exit 0") -> Path:
-    """Write a shell script that answers to --version and -G folders; `reads` is what it does with a capture."""
+def fake_program(
+    folder: Path,
+    name: str,
+    version: str,
+    folders: Path | None = None,
+    reads: str = "exit 0",
+    lists: str = "echo '9. xendissect-eth0 (Xen migration on eth0)'",
+    extcap: str | None = None,
+) -> Path:
+    """Write a shell script that answers to --version, -G folders and -D; `reads` is what it does with a capture."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     answer = ""
     if folders is not None:
+        if extcap is None:
+            extcap = f"Personal Extcap path:\\t{folders}/extcap\\nGlobal Extcap path:\\t{folders}/global-extcap\\n"
         answer = (
             f"printf 'Personal configuration:\\t{folders}/config\\nGlobal configuration:\\t{folders}/share\\n"
-            f"Personal Lua Plugins:\\t{folders}/plugins\\nGlobal Lua Plugins:\\t{folders}/global\\n'"
+            f"Personal Lua Plugins:\\t{folders}/plugins\\nGlobal Lua Plugins:\\t{folders}/global\\n{extcap}'"
         )
     path.write_text(
-        f'#!/bin/sh\ncase "$1" in\n--version) echo "{version}";;\n-G) {answer or ":"};;\n*) {reads};;\nesac\n'
+        f'#!/bin/sh\ncase "$1" in\n--version) echo "{version}";;\n-G) {answer or ":"};;\n'
+        f"-D) {lists};;\n*) {reads};;\nesac\n"
     )
     path.chmod(0o755)
     return path
