@@ -24,13 +24,15 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command()(read)
-app.command()(sniff)
-app.command()(slim)
-app.command()(lua)
-app.command()(fields)
-app.command(context_settings={"allow_interspersed_args": False})(tap)
-app.add_typer(wireshark, name="wireshark")
+app.command(short_help="Show the records of captures and save images.")(read)
+app.command(short_help="Show the records of migrations on a link, live.")(sniff)
+app.command(
+    short_help="Stand in for ssh, and record what passes.", context_settings={"allow_interspersed_args": False}
+)(tap)
+app.command(short_help="Cut page contents or secrets out of a capture.")(slim)
+app.command(short_help="List the display-filter names.")(fields)
+app.add_typer(wireshark, name="wireshark", short_help="Install the dissector in Wireshark, and check it.")
+app.command(short_help="Write the Wireshark dissector to a file.")(lua)
 
 
 def _version(wanted: bool) -> None:
@@ -47,16 +49,17 @@ def xendissect(
 ) -> None:
     """See inside a Xen live migration.
 
-    Reads captures of xl migrate, Remus and COLO (or save images) and shows every record of both directions, from the
-    xl and libxl envelope down to each field of each libxc record.
+    Shows every record of xl migrate, Remus and COLO in both directions, from the xl and libxl envelope down to each
+    field of each libxc record: live on a link, from captures, from save images.
 
     \b
     Examples:
       xendissect read migration.pcap             one line per record, a summary at the end
       xendissect read -v migration.pcap          every field and its meaning
       xendissect read --json migration.pcap.gz   one JSON object per event
-      tcpdump -i xenbr0 -w - port 8002 | xendissect read -
+      xendissect sniff -i xenbr0                 the same while it happens
+      xl migrate -s 'xendissect tap -- ssh' guest host
       xendissect wireshark install               the same in Wireshark and tshark
 
-    'xendissect read --help' lists the options and filters.
+    'xendissect COMMAND --help' lists the options of a command.
     """  # noqa: D301  click wants a real backspace there

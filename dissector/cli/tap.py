@@ -70,7 +70,8 @@ def tap(
     as packets between 192.0.2.1 (who runs this) and 192.0.2.2 (CMD), with the times they passed; an acknowledgement
     says when the other side had taken the data. It can be read by its owner only: it holds the memory of the guest.
 
-    A transfer is never broken or held up: when the disk is full or slow, the recording stops and a line says so.
+    A transfer is never broken: when the disk is full or too slow, the recording stops and a line says so. (While it is
+    behind, the transfer is held to 512 MiB/s.)
 
     \b
     Examples:

@@ -45,11 +45,12 @@ class Taken(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """The direction of `side` is over; `broken`: the other side takes no more."""
+    """The direction of `side` is over; `broken`: the other side takes no more, and left `unread` bytes of it."""
 
     time: int
     side: Side
     broken: bool
+    unread: int = 0
 
 
 Step = Passed | Taken | Ended
@@ -195,10 +196,10 @@ class Crowd:
         with self._lock:
             self._tell(Taken(self._now(), side, count))
 
-    def ended(self, side: Side, *, broken: bool) -> None:
+    def ended(self, side: Side, *, broken: bool, unread: int = 0) -> None:
         """See `dissector.tap.relay.Observer`."""
         with self._lock:
-            self._tell(Ended(self._now(), side, broken))
+            self._tell(Ended(self._now(), side, broken, unread))
 
     def _now(self) -> int:
         # The clock may be set back; packets in a capture are not.

@@ -85,6 +85,7 @@ class Conversation:
         if step.broken:
             # TCP has no packet for a side that takes no more: it shows when that side ends, or answers with a reset.
             self._deaf.append(step.side)
+            self._taken[step.side] -= step.unread
         else:
             frames += self._connection.end(step.side, step.time)
         if len(self._over) == 2:

@@ -7,6 +7,7 @@ on the other side and leaves the other direction alone.
 
 from __future__ import annotations
 
+import array
 import contextlib
 import errno
 import fcntl
@@ -16,6 +17,7 @@ import signal
 import socket
 import stat
 import subprocess
+import termios
 import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -50,8 +52,8 @@ class Observer(Protocol):
     def taken(self, side: Side, count: int) -> None:
         """The other side has taken so many bytes of it."""
 
-    def ended(self, side: Side, *, broken: bool) -> None:
-        """A direction is over: `side` closed it, or (broken) the other side takes no more."""
+    def ended(self, side: Side, *, broken: bool, unread: int = 0) -> None:
+        """A direction is over: `side` closed it, or (broken) the other side takes no more, and left bytes unread."""
 
 
 class Relay:
@@ -130,13 +132,15 @@ class Relay:
             signal.signal(number, handler)
 
     def _carry(self, source: int, sink: int, side: Side) -> None:
-        broken = True
+        broken, unread = True, 0
         try:
             broken = _carry(source, sink, side, self._observer)
         finally:
+            if broken:
+                unread = _unread(sink)
             _finish(source, socket.SHUT_RD, keep=side == 0)
             _finish(sink, socket.SHUT_WR, keep=side == 1)
-            self._observer.ended(side, broken=broken)
+            self._observer.ended(side, broken=broken, unread=unread)
 
 
 def _carry(source: int, sink: int, side: Side, observer: Observer) -> bool:
@@ -199,6 +203,15 @@ def _wait_for_room(sink: int) -> None:
     room = select.poll()
     room.register(sink, select.POLLOUT)
     room.poll()
+
+
+def _unread(sink: int) -> int:
+    """Count the bytes in a pipe that nobody will read; 0 if it is no pipe."""
+    count = array.array("i", [0])
+    with contextlib.suppress(OSError):
+        if stat.S_ISFIFO(os.fstat(sink).st_mode):
+            fcntl.ioctl(sink, termios.FIONREAD, count)
+    return count[0]
 
 
 def _finish(fd: int, how: int, *, keep: bool) -> None:

@@ -52,7 +52,7 @@ def test_help_has_examples_that_keep_their_lines(option):
     done = run("read", option)
     assert done.returncode == 0
     assert "  xendissect read migration.pcap\n" in done.stdout
-    assert "tcpdump -i xenbr0 -w - port 8002 | xendissect read -\n" in run(option).stdout
+    assert "xl migrate -s 'xendissect tap -- ssh' guest host\n" in run(option).stdout
 
 
 def test_shell_completion_is_there():

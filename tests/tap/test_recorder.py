@@ -96,6 +96,15 @@ def test_a_broken_direction_is_a_reset_only_when_bytes_were_left():
         assert IP(frames[-1].head).src == "192.0.2.2"
 
 
+def test_bytes_left_in_a_pipe_were_not_taken():
+    conversation = Conversation(1)
+    conversation.open(0)
+    conversation.step(Passed(1, 0, b"abcd"))
+    conversation.step(Taken(2, 0, 4))
+    conversation.step(Ended(3, 0, True, 1))
+    assert str(IP(conversation.step(Ended(4, 1, False))[-1].head)[TCP].flags) == "RA"
+
+
 def test_both_directions_broken():
     conversation = Conversation(40000)
     conversation.open(0)

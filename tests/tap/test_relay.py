@@ -41,7 +41,7 @@ class Watcher:
     def taken(self, _side: int, count: int) -> None:
         self.taken_bytes += count
 
-    def ended(self, _side: int, *, broken: bool) -> None:
+    def ended(self, _side: int, *, broken: bool, unread: int = 0) -> None:
         self.broken = broken
 
 
@@ -142,7 +142,7 @@ class Silent:
     watching = sys.argv[1] == "watched"
     def passed(self, side, data): pass
     def taken(self, side, count): pass
-    def ended(self, side, *, broken): pass
+    def ended(self, side, *, broken, unread=0): pass
 sys.exit(Relay(sys.argv[2:], Silent()).run())
 """
 HOW = pytest.mark.parametrize("how", ["watched", "unwatched"])
