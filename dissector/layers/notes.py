@@ -55,7 +55,11 @@ class XenMigrationNote(Packet):  # type: ignore[misc]
     def mysummary(self) -> str:
         """Say it in one line."""
         text = self.fields.get("text")
-        facts = (f"{name}={value}" for name, value in self.fields.items() if name not in ("flow", "offset", "text"))
+        facts = (
+            f"{name}={value}"
+            for name, value in self.fields.items()
+            if name not in ("flow", "offset", "text") and not (name == "cause" and value is None)
+        )
         where = [self.direction or "", str(self.fields.get("offset") or "") if self.direction else ""]
         return " ".join(word for word in (*where, self.name, text or " ".join(facts)) if word)
 

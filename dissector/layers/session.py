@@ -123,11 +123,17 @@ class MigrationSession(DefaultSession):  # type: ignore[misc]
 
     def finish(self) -> list[Packet]:
         """End all captures that have not ended by themselves; return the packets of what was still waiting."""
-        engines = [capture.engine for capture in self._captures.values()]
-        engines += [walk.engine for walk in self._walks.values()]
+        found: list[events.Event] = []
+        for sock, walk in list(self._walks.items()):
+            for chunk in sock.rest():
+                for known in walk.chunk(chunk):
+                    found += known
+            found += walk.engine.finish()
+        for capture in self._captures.values():
+            found += capture.engine.finish()
         self._captures.clear()
         self._walks.clear()
-        return [packet for engine in engines for packet in self._packets(engine.finish())]
+        return list(self._packets(found))
 
     def _packets(self, found: Iterable[events.Event]) -> Iterator[Packet]:
         for event in found:

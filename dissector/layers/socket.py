@@ -7,7 +7,9 @@ session is given blocks of frames, and the fast-forward kernel passes page conte
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import select
+import time
+from typing import TYPE_CHECKING, Any, Final
 
 from scapy.supersocket import SuperSocket
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from dissector.live.choose import Method
     from dissector.live.source import Counters
     from dissector.sources import Chunk
+
+PATIENCE: Final = 5.0
+"""Seconds that a capture has to end."""
+POLL: Final = 0.01
 
 
 class MigrationSocket(SuperSocket):  # type: ignore[misc]
@@ -61,6 +67,16 @@ class MigrationSocket(SuperSocket):  # type: ignore[misc]
         yield from self.source.take()
         if self.source.ended is not None:
             raise EOFError(self.source.ended)
+
+    def rest(self) -> Iterator[Chunk]:
+        """End the capture, and give what the kernel still holds of it."""
+        if self.closed:
+            return
+        self.source.stop()
+        deadline = time.monotonic() + PATIENCE
+        while self.source.ended is None and time.monotonic() < deadline:
+            yield from self.source.take()
+            select.select([self.source] if self.source.ended is None else [], [], [], POLL)
 
     def counters(self) -> Counters:
         """Return how many packets were received, and how many of them dropped by the kernel."""
