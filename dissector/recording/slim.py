@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dissector.sources.slim import LeftOut, Slim
     from dissector.wire.engine import Engine
     from dissector.wire.flow import Connection
-    from dissector.wire.forward import Kernel
+    from dissector.wire.kernel import Kernel
     from dissector.wire.frame import Segment
 
 OTHER_KEPT: Final = 64

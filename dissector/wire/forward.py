@@ -125,7 +125,7 @@ def template_for(kind: str, linktype: int, frame: memoryview, frame_at: int = 0)
     return template(kind, length, at, protocol, _ETHERTYPES[protocol], frame_at)
 
 
-class Kernel:
+class PythonKernel:
     """Passes packets of one capture file after the other; remembers which template fitted last.
 
     After a call, `latest` is the key of the last passed packet that carried payload (None: there was none), `latest_at`
