@@ -39,13 +39,13 @@ class CKernel:
     """
 
     def __init__(self) -> None:
-        from dissector.wire._forward import forward
+        from dissector.wire import _forward
 
         self.latest: bytes | None = None
         self.latest_at = 0
         self.latest_number = 0
         self.slim = False
-        self._forward = forward
+        self._forward = _forward.forward
 
     def forward(
         self, buffer: memoryview, position: int, end: int, shape: str, linktype: int, fast: dict[bytes, list[int]]
@@ -69,7 +69,7 @@ def kernel_name() -> Literal["c", "python"]:
     if wanted == "python":
         return "python"
     try:
-        import dissector.wire._forward  # noqa: F401
+        from dissector.wire import _forward  # noqa: F401
     except ImportError as error:
         if wanted == "c":
             raise ImportError(f"{VARIABLE}=c: the C kernel was not built ({error}); see README.md") from error
