@@ -72,7 +72,8 @@ def kernel_name() -> Literal["c", "python"]:
         from dissector.wire import _forward  # noqa: F401
     except ImportError as error:
         if wanted == "c":
-            raise ImportError(f"{VARIABLE}=c: the C kernel was not built ({error}); see README.md") from error
+            text = f"{VARIABLE}=c: the C kernel was not built; have a C compiler, and install xendissect again"
+            raise ImportError(text) from error
         return "python"
     return "c"
 

@@ -40,7 +40,7 @@ def test_c_kernel_that_was_not_built():
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("xendissect: XENDISSECT_KERNEL=c: the C kernel was not built (")
+    assert done.stderr.startswith("xendissect: XENDISSECT_KERNEL=c: the C kernel was not built; ")
     assert done.stderr.count("\n") == 1
 
 

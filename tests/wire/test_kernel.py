@@ -303,3 +303,22 @@ def test_no_memory_is_lost(forward):
     tracemalloc.stop()
     assert [sys.getrefcount(one) for one in (content, odd, good, bad, fast, KEY)] == counts
     assert after - before < 4096
+
+
+@modest(100)
+@given(seed=st.integers(0, 1 << 32), shape=st.sampled_from(SHAPES), linktype=st.sampled_from(LINKTYPES))
+def test_it_does_not_look_behind_the_end(seed, shape, linktype):
+    """What lies there changes nothing, and there may be nothing (to be run with an address sanitizer, too)."""
+    need_c()
+    from dissector.wire._forward import forward
+
+    traffic = Traffic(seed, linktype, shape.startswith("ring"))
+    fast = traffic.fast()
+    _, content, start = buffer_of(shape, traffic, traffic.frames(3))
+    cuts = {*range(start, min(start + 200, len(content))), len(content) - 1, len(content)}
+    for end in cuts:
+        found = []
+        for buffer in (bytearray(content[:end]), content, content[:end] + traffic.rng.randbytes(99)):
+            states = copy.deepcopy(fast)
+            found.append((forward(buffer, start, end, shape, linktype, states, False), states))
+        assert found[0] == found[1] == found[2]
