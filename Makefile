@@ -17,7 +17,7 @@ ROOTS ?= /var/tmp/xendissect-roots
 run: $(VENV)/.installed
 	$(BIN)/xendissect read $(CAPTURE)
 
-test: $(VENV)/.dev tools lint check
+test: tools $(VENV)/.dev lint check
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -72,7 +72,7 @@ def kernel_name() -> Literal["c", "python"]:
         from dissector.wire import _forward  # noqa: F401
     except ImportError as error:
         if wanted == "c":
-            text = f"{VARIABLE}=c: the C kernel was not built; have a C compiler, and install xendissect again"
+            text = f"{VARIABLE}=c: the C kernel was not built; install gcc and python3-dev, then xendissect again"
             raise ImportError(text) from error
         return "python"
     return "c"
