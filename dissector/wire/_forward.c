@@ -225,7 +225,7 @@ static PyObject *forward(PyObject *Py_UNUSED(module), PyObject *args)
     long linktype;
     PyObject *fast;
     int slim, shape = 0;
-    uint8_t latest[36];
+    const uint8_t *latest = NULL; /* its key, in the buffer */
     Connections known;
     known.count = 0;
     if (!PyArg_ParseTuple(args, "y*nnslO!p", &view, &position, &end, &name, &linktype, &PyDict_Type, &fast, &slim))
@@ -254,8 +254,8 @@ static PyObject *forward(PyObject *Py_UNUSED(module), PyObject *args)
             const int64_t until = (int64_t)segment.seq + segment.payload;
             if (segment.seq == one->next && until < one->limit) {
                 one->next = until;
-                memcpy(latest, segment.key, segment.size);
-                latest_size = (Py_ssize_t)segment.size, latest_at = position, latest_number = passed;
+                latest = segment.key, latest_size = (Py_ssize_t)segment.size;
+                latest_at = position, latest_number = passed;
             } else if (one->limit != IGNORE)
                 break;
         }
@@ -263,11 +263,11 @@ static PyObject *forward(PyObject *Py_UNUSED(module), PyObject *args)
         position += (Py_ssize_t)record.step;
         passed++;
     }
+    PyObject *result = NULL;
+    if (settle(&known)) /* of a key that is not there, y# makes None */
+        result = Py_BuildValue("nny#nn", position, passed, latest, latest_size, latest_at, latest_number);
     PyBuffer_Release(&view);
-    if (!settle(&known))
-        return NULL;
-    return latest_size ? Py_BuildValue("nny#nn", position, passed, latest, latest_size, latest_at, latest_number)
-                       : Py_BuildValue("nnOnn", position, passed, Py_None, latest_at, latest_number);
+    return result;
 }
 
 static PyMethodDef methods[] = {
