@@ -17,7 +17,7 @@ ROOTS ?= /var/tmp/xendissect-roots
 run: $(VENV)/.installed
 	$(BIN)/xendissect read $(CAPTURE)
 
-test: $(VENV)/.dev tools lint check
+test: tools $(VENV)/.dev lint check
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -62,7 +62,7 @@ $(VENV)/bin/python:
 		apt-get update -q >/dev/null && apt-get install -q -y python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); } || \
 		{ echo "python3-venv is missing: apt-get install python3-venv" >&2; exit 1; }
 
-$(VENV)/.installed: $(VENV)/bin/python pyproject.toml
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml dissector/wire/_forward.c
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
@@ -71,4 +71,5 @@ $(VENV)/.dev: $(VENV)/.installed pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/data
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/data \
+		dissector/wire/_forward*.so

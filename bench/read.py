@@ -11,6 +11,9 @@ Method
     The captures come from ``bench/generate.py``, stay in ``bench/data`` and are used again. Before its time counts,
     every run of our reader is compared with what the generator says it wrote: frames, and records per type.
 
+    ``kernels`` compares the two fast-forward kernels (XENDISSECT_KERNEL). There the time of the same command for a
+    capture of 64 KiB, which is start-up, is taken off before anything is compared with ``cat``.
+
     ``cat`` is the floor: nothing reads faster. ``tshark -r`` runs with the payload left as data (``-d``): with its
     default heuristics it may never end on random page contents. scapy reads a slice of the same kind of capture, and
     neither its import nor Python's start counts: only its packets per second can be compared. ``RawPcapReader``
@@ -23,7 +26,7 @@ import argparse
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +103,11 @@ def read(path: Path, packets: int, *options: str, name: str = "") -> Command:
 def api(path: Path, packets: int, name: str = "dissector, read_events()") -> Command:
     """Make the command that takes all events and shows none."""
     return Command(name, [sys.executable, "-c", API, str(path)], path, packets)
+
+
+def with_kernel(kernel: str, command: Command) -> Command:
+    """Let a command of ours run with one of the two fast-forward kernels: c or python."""
+    return replace(command, environment={"XENDISSECT_KERNEL": kernel})
 
 
 def check(path: Path, expected: Expected) -> None:
@@ -210,6 +218,43 @@ def kinds(total: int, repeat: int) -> str:
     return f"## Kinds of captures, {total >> 20} MiB of stream each\n\n{markdown(head, lines)}"
 
 
+def kernels(total: int, repeat: int) -> str:
+    """Compare the two fast-forward kernels with `cat`, beyond what each command takes for a capture of 64 KiB."""
+    variants = {
+        "MTU 1500": variant("mtu", size=total),
+        "0.1 % reordered": variant("reorder", size=total, reorder=0.001),
+        "0.1 % not captured": variant("loss", size=total, loss=0.001),
+        "MTU 1500, pcapng": variant("mtu", size=total, format="pcapng"),
+        "MTU 9000": variant("jumbo", size=total, segment=8948),
+        "64 KiB segments": variant("gro", size=total, segment=65160),
+        "64 KiB, pcapng": variant("gro", size=total, segment=65160, format="pcapng"),
+    }
+
+    def commands(path: Path, packets: int) -> list[Command]:
+        ours = [api(path, packets), read(path, packets, "-q")]
+        return [cat(path, packets), *(with_kernel(kernel, one) for kernel in ("c", "python") for one in ours)]
+
+    captures = [variant("tiny", size=1 << 16), *variants.values()]
+    for path, expected in captures[1:]:
+        check(path, expected)
+    rows = interleave([one for path, expected in captures for one in commands(path, expected.frames)], repeat)
+    start = rows[:5]
+    lines = []
+    for number, (name, (_, expected)) in enumerate(variants.items(), 1):
+        found = rows[5 * number : 5 * number + 5]
+        net = [row.wall - least.wall for row, least in zip(found, start, strict=True)]
+        cpu = [row.cpu - least.cpu for row, least in zip(found, start, strict=True)]
+        figures = [f"{row.wall:.3f}" for row in found]
+        ratios = [f"{one / net[0]:.2f}" for one in net[1:]]
+        by_cpu = [f"{one / cpu[0]:.2f}" for one in (cpu[1], cpu[3])]
+        lines.append([name, f"{expected.frames:,}", *figures, *ratios, *by_cpu])
+    beyond = ["start-up", "", *(f"{row.wall:.3f}" for row in start), "", "", "", "", "", ""]
+    head = ("", "packets", "cat s", "events C s", "read -q C s", "events Python s", "read -q Python s")
+    to_cat = ("events C to cat", "read -q C", "events Python", "read -q Python", "CPU, events C", "CPU, events Python")
+    table = markdown((*head, *to_cat), [*lines, beyond])
+    return f"## Kernels, {total >> 20} MiB of stream each; ratios to cat are beyond start-up\n\n{table}"
+
+
 def outputs(total: int, repeat: int) -> str:
     """Compare forms of output on a capture of nothing but small records."""
     path, expected = variant("small", size=total, records="small")
@@ -265,7 +310,7 @@ def startup(repeat: int) -> str:
     return f"## Start-up\n\n{markdown(('', 'wall ms', 'CPU ms', 'peak MiB'), lines)}"
 
 
-SECTIONS = ("peers", "kinds", "outputs", "memory", "startup")
+SECTIONS = ("peers", "kinds", "kernels", "outputs", "memory", "startup")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -283,6 +328,7 @@ def main(arguments: list[str] | None = None) -> int:
     made = {
         "peers": lambda: peers(options.size, options.repeat),
         "kinds": lambda: kinds(options.size, options.repeat),
+        "kernels": lambda: kernels(options.size, options.repeat),
         "outputs": lambda: outputs(min(options.size, 64 << 20), min(options.repeat, 3)),
         "memory": lambda: memory(options.memory),
         "startup": lambda: startup(options.repeat),

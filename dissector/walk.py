@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from dissector.sources import CaptureError
-from dissector.wire.forward import Kernel
+from dissector.wire.kernel import make_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dissector.sources import CaptureFormat, Chunk, Packet
     from dissector.wire.engine import Engine
     from dissector.wire.events import Event
+    from dissector.wire.kernel import Kernel
 
 
 class Recorder(Protocol):
@@ -30,14 +31,18 @@ class Recorder(Protocol):
 
 
 class Walk:
-    """Takes the chunks and packets of one input, and counts its frames."""
+    """Takes the chunks and packets of one input, and counts its frames.
+
+    Raises:
+        ImportError: XENDISSECT_KERNEL asks for a kernel that is not there.
+    """
 
     def __init__(self, engine: Engine, recorder: Recorder | None = None) -> None:
         self.number = 0
         """Number of the last frame taken."""
         self.recorder = recorder
         self.engine = engine
-        self._kernel = Kernel()
+        self._kernel = make_kernel()
 
     def chunk(self, chunk: Chunk) -> Iterator[list[Event]]:
         """Go through one chunk, and write into it how far it was taken; yield the events as they become known."""

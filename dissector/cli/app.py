@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dissector import __version__
-from dissector.cli import PROGRAM
+from dissector.cli import PROGRAM, version
 from dissector.cli.fields import fields
 from dissector.cli.lua import lua
 from dissector.cli.read import read
@@ -37,7 +36,7 @@ app.command(short_help="Write the Wireshark dissector to a file.")(lua)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"{PROGRAM} {__version__}")
+        typer.echo(version())
         raise typer.Exit
 
 

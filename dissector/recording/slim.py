@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from dissector.sources.slim import LeftOut, Slim
     from dissector.wire.engine import Engine
     from dissector.wire.flow import Connection
-    from dissector.wire.forward import Kernel
     from dissector.wire.frame import Segment
+    from dissector.wire.kernel import Kernel
 
 OTHER_KEPT: Final = 64
 """Bytes kept of a packet that is no TCP segment: its headers."""

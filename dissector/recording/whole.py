@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dissector.recording.batch import Batch
     from dissector.sources import CaptureFormat, Packet
-    from dissector.wire.forward import Kernel
+    from dissector.wire.kernel import Kernel
 
 
 class WholeRecorder:

@@ -89,7 +89,8 @@ class Follower:
     def passed(self, frame: int, time: int | None) -> None:
         """Note which frame was the last whose bytes were passed by :meth:`advance`."""
         self.last_frame, self.last_time = frame, time
-        self.flow.statistics.seen(self.role or "forward", self.position, time)
+        if not (self.ignored or self.ended):
+            self.flow.statistics.seen(self.role or "forward", self.position, time)
 
     def gap(self, count: int, frame: int, time: int | None) -> None:
         """Pass over bytes that are not there, now or never."""

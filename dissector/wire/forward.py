@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The fast-forward kernel: pass packets that cannot matter, as they lie in a capture buffer.
+"""The fast-forward kernel in Python: pass packets that cannot matter, as they lie in a capture buffer.
 
 A packet cannot matter when it is a pure acknowledgement, or an in-order segment that lies wholly inside bytes nobody
 needs (page contents), or belongs to a connection that is no migration. The kernel stops at the first packet that might
 matter - anything it does not understand might - and leaves that to the engine.
+
+The kernel in C (``_forward.c``) does the same; :mod:`dissector.wire.kernel` chooses.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ _LENGTHS = 8
 _RING_FIXED = slice(12, 52)
 """What must be as learned in the record header of a ring: from the captured length, over where the frame lies (2 bytes
 at 24) and the VLAN tag, to the protocol number in the address."""
+_TAGGED = 0x50
+"""Status bits of a ring record: the VLAN tag that was taken out of the frame is there, and so is its protocol."""
 _KINDS = (*_PREFIX, "ring")
 _KNOWN_HEADS = 4096
 
@@ -125,7 +129,7 @@ def template_for(kind: str, linktype: int, frame: memoryview, frame_at: int = 0)
     return template(kind, length, at, protocol, _ETHERTYPES[protocol], frame_at)
 
 
-class Kernel:
+class PythonKernel:
     """Passes packets of one capture file after the other; remembers which template fitted last.
 
     After a call, `latest` is the key of the last passed packet that carried payload (None: there was none), `latest_at`
@@ -140,6 +144,7 @@ class Kernel:
         """Packets may end behind their TCP header, and blocks with options are not passed; set it before the first."""
         self._template: Template | None = None
         self._shape = ""
+        self._linktype = -1
         self._heads: dict[bytes, Entry] = {}
         self._foreign = False
         """The last packet looked into does not fit the template."""
@@ -165,8 +170,8 @@ class Kernel:
         self.latest = None
         if kind not in _KINDS:
             return position, 0
-        if shape != self._shape:
-            self._shape = shape
+        if shape != self._shape or linktype != self._linktype:
+            self._shape, self._linktype = shape, linktype
             self._template = None
         walk = self._pcap if kind == "pcap" else self._checked
         passed = 0
@@ -303,6 +308,8 @@ class Kernel:
         version = head[form.lead + form.link]
         if head[at : at + len(form.protocol)] != form.protocol:
             return None
+        if self._linktype == 1 and any(head[tag : tag + 2] not in _TAGS for tag in range(form.lead + 12, at, 4)):
+            return None
         if version != 0x45 if form.version == 4 else version >> 4 != 6:
             return None
         if isinstance(block, bytes):
@@ -310,6 +317,8 @@ class Kernel:
             frame_at = int.from_bytes(block[12:14], order)
             step = frame_at + captured + 7 & ~7
             if frame_at != form.frame_at or (not form.link and block[-2:] != _PROTOCOLS[form.version]):
+                return None
+            if int.from_bytes(block[8:12], order) & _TAGGED == _TAGGED and self._tag_of(block) not in _TAGS:
                 return None
         else:
             captured = int.from_bytes(head[:4], order)
@@ -323,6 +332,10 @@ class Kernel:
             return None
         room = captured - form.link - (0 if form.version == 4 else 40)
         return Entry(step, block, {}, int.from_bytes(head[-2:], "big"), room)
+
+    def _tag_of(self, block: bytes) -> bytes:
+        """Give the protocol number of the VLAN tag that was taken out of a ring's frame, as it was on the wire."""
+        return block[24:26] if self._order() == "big" else block[25:23:-1]
 
     def _order(self) -> Literal["little", "big"]:
         return "little" if self._shape[-1] == "<" else "big"

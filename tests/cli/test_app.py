@@ -7,12 +7,41 @@ import sys
 import pytest
 
 import dissector
-from tests.cli.commands import COLO_420, environment, run
+from dissector.wire.kernel import kernel_name
+from tests.cli.commands import COLO_420, MIGRATION, environment, run
+
+KERNELS = {"c": "C kernel", "python": "Python kernel"}
+VERSION = f"xendissect {dissector.__version__} ({KERNELS[kernel_name()]})\n"
 
 
 def test_version():
     done = run("--version")
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"xendissect {dissector.__version__}\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, VERSION, "")
+
+
+def test_the_version_names_the_kernel_that_is_asked_for():
+    assert run("--version", XENDISSECT_KERNEL="python").stdout.endswith(" (Python kernel)\n")
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["read", str(MIGRATION)], ["--help"]])
+def test_kernel_that_is_not_there(arguments, tmp_path):
+    done = run(*arguments, XENDISSECT_KERNEL="rust")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "xendissect: XENDISSECT_KERNEL=rust: there is no such kernel, only c and python\n"
+
+
+def test_c_kernel_that_was_not_built():
+    code = "import sys; sys.modules['dissector.wire._forward'] = None; from dissector.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "read", MIGRATION],
+        capture_output=True,
+        text=True,
+        env=environment(XENDISSECT_KERNEL="c"),
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("xendissect: XENDISSECT_KERNEL=c: the C kernel was not built; ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_version_needs_no_command_line_library():
@@ -38,7 +67,7 @@ def test_a_standard_stream_may_be_closed(closed, tmp_path):
 
 
 def test_the_application_declares_the_version_too():
-    assert run("--version", "read").stdout == f"xendissect {dissector.__version__}\n"
+    assert run("--version", "read").stdout == VERSION
 
 
 def test_without_arguments_there_is_help():

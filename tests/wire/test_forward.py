@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The fast-forward kernel changes nothing: with it and without it the same events come out, down to frame and time."""
+"""The fast-forward kernel changes nothing: with it and without it the same events come out, down to frame and time.
+
+Everything runs with the kernel in Python, and with the one in C, each call of which is compared with that in Python.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,19 @@ from captures.files import Interface, Pcapng, pcap
 from captures.guests import hvm, plain, remus
 from captures.network import Host, Link, converse
 from captures.packets import Style, travel
+from dissector import walk
 from dissector.live.ring_format import RingFormat
 from dissector.reader import Reader
 from dissector.sources import Chunk
 from dissector.walk import Walk
 from dissector.wire.engine import Engine
 from dissector.wire.events import Flow, Record
-from dissector.wire.forward import Kernel, template_for
+from dissector.wire.forward import template_for
 from dissector.wire.halfflow import IGNORE
 from tests.cross import slim_tools, test_segmentation, tools
 from tests.cross.tools import modest
 from tests.live import blocks
+from tests.wire import kernels
 
 PLAIN = [name for name in tools.NAMES if tools.is_capture(name)]
 LINK6 = Link(
@@ -45,6 +50,13 @@ STYLES = {
     "options": (Link(), Style(ip_options=b"\x07\x0b\x04" + bytes(8) + b"\0")),
     "null": (Link(), Style("null")),
 }
+
+
+@pytest.fixture(scope="module", params=kernels.KERNELS, autouse=True)
+def kernel(request):
+    with pytest.MonkeyPatch.context() as patch:
+        kernels.use(patch, request.param)
+        yield request.param
 
 
 def pcapng(order):
@@ -81,7 +93,7 @@ def compare(fast, slow):
 @pytest.mark.parametrize("name", PLAIN)
 def test_on_every_capture(name):
     slow = walked(tools.packets(name))
-    fast = [event for event in tools.events(name) if getattr(event, "id", "") != "capture.cut"]
+    fast = [event for event in tools.events.__wrapped__(name) if getattr(event, "id", "") != "capture.cut"]
     if name == "file-cut":  # the cut itself is counted in the total
         fast, slow = fast[:-1], slow[:-1]
     compare(fast, slow)
@@ -197,7 +209,7 @@ def forward(frames: list[bytes], state: list[int], shape: str = "pcap<", key: by
     buffer = b"".join(block(frame) for frame in frames) + bytes(100)
     end = len(buffer) - 100
     fast = {key: list(state)}
-    position, passed = Kernel().forward(memoryview(buffer), 0, end, shape, 1, fast)
+    position, passed = walk.make_kernel().forward(memoryview(buffer), 0, end, shape, 1, fast)
     assert position == sum(len(block(frame)) for frame in frames[:passed])
     return passed, fast[key]
 
@@ -275,7 +287,7 @@ def test_incomplete_packet_is_left_alone():
     whole = block(data(100, 50))
     for end in range(len(whole)):
         fast = {KEY: [100, 1100, -1]}
-        assert Kernel().forward(memoryview(whole), 0, end, "pcap<", 1, fast) == (0, 0)
+        assert walk.make_kernel().forward(memoryview(whole), 0, end, "pcap<", 1, fast) == (0, 0)
         assert fast == {KEY: [100, 1100, -1]}
 
 
@@ -341,7 +353,7 @@ def test_cooked_ring(style):
     compare(fast, walked(as_raw(cooked, 1)))
 
 
-@modest(25)
+@modest(12)
 @given(
     wire=test_segmentation.wires(
         list(test_segmentation.TALKS), st.one_of(st.integers(20, 1460), st.integers(1, 65160))
@@ -390,7 +402,7 @@ def ring_forward(records, state, order=NATIVE, linktype=1, kernel=None, behind=b
     """Packets that the kernel passed, where it stopped, and what became of the state."""
     content = blocks.block(records, order)
     fast = {KEY: list(state)}
-    position, passed = (kernel or Kernel()).forward(
+    position, passed = (kernel or walk.make_kernel()).forward(
         memoryview(content + behind + bytes(200)), 0, len(content), f"ring{order}", linktype, fast
     )
     sizes = [len(blocks.block([record])) for record in records]
@@ -405,9 +417,10 @@ def test_what_may_be_passed_of_a_ring(case, order):
     assert ring_forward([blocks.Record(7, frame) for frame in frames], state, order) == (passed, after)
 
 
-def test_frames_at_another_place_leave_the_fast_path():
+def test_frames_at_another_place_leave_the_fast_path(kernel):
+    """Of the kernel in Python, which has a template for one place; the one in C looks at each record by itself."""
     records = [blocks.Record(7, data(100, 50)), blocks.Record(7, data(150, 50), frame_at=78)]
-    assert ring_forward(records, [100, 1100, -1])[0] == 1
+    assert ring_forward(records, [100, 1100, -1])[0] == {"python": 1, "c": 2}[kernel]
 
 
 def test_all_frames_at_another_place_are_passed():
@@ -423,7 +436,7 @@ def test_ring_kernel_stops_where_the_block_ends():
 
 
 def test_another_status_is_learned():
-    kernel = Kernel()
+    kernel = walk.make_kernel()
     for status in (1, 9, 1):
         records = [blocks.Record(7, data(100 + 50 * n, 50), status=status) for n in range(3)]
         assert ring_forward(records, [100, 1100, -1], kernel=kernel) == (3, [250, 1100, 7])
@@ -440,7 +453,7 @@ def test_damaged_ring_is_left_alone():
         content = bytearray(blocks.block([blocks.Record(7, data(100, 50))], NATIVE))
         content[24:26] = struct.pack(NATIVE + "H", at)
         fast = {KEY: [100, 1100, -1]}
-        assert Kernel().forward(memoryview(content), 0, len(content), f"ring{NATIVE}", 1, fast) == (0, 0)
+        assert walk.make_kernel().forward(memoryview(content), 0, len(content), f"ring{NATIVE}", 1, fast) == (0, 0)
 
 
 @pytest.mark.parametrize("how", ["cut", "heads"])
