@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
         with Fifo(path) if path else contextlib.nullcontext() as fifo:
             try:
                 return _run(arguments, fifo)
-            except (LiveError, OSError, MemoryError) as error:
+            except (LiveError, OSError, MemoryError, ImportError) as error:
                 return _complain(error)  # before the FIFO is closed: then Wireshark does not listen any more
     except OSError as error:
         return _complain(error)
