@@ -31,17 +31,18 @@ class Passes:
 
     def add(self, record: Record) -> int:
         """Take a PAGE_DATA; give the number of its pages with contents."""
-        raw = record.body[8:]
+        body, order = record.body, record.order
+        raw = body[8:]
         if not raw:
             return 0
-        first = int.from_bytes(raw[:8], record.order) & libxc.PFN_MASK
-        last = int.from_bytes(raw[-8:], record.order) & libxc.PFN_MASK
+        first = int.from_bytes(raw[:8], order) & libxc.PFN_MASK
+        last = int.from_bytes(raw[-8:], order) & libxc.PFN_MASK
         previous = self._last
         if previous is None or previous[0] < libxc.MAX_BATCH_SIZE or first <= previous[1]:
             self.before = self.pages if self.number else None
             self.number += 1
             self.pages = 0
-        self._last = (int.from_bytes(record.body[:4], record.order), last)
-        pages = codec.data_pages(raw, record.order)
+        self._last = (int.from_bytes(body[:4], order), last)
+        pages = codec.data_pages(raw, order)
         self.pages += pages
         return pages
