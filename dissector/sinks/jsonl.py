@@ -13,7 +13,7 @@ from dissector.sinks.loss import lost_pfns
 from dissector.wire.events import Event, Finding, Flow, Gap, Record, Resync, Summary, Total
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from dissector.sinks import Output
 
@@ -187,7 +187,7 @@ class JsonSink:
     """Writes JSON lines; the stream has to be UTF-8."""
 
     def __init__(self, stream: Output, *, pfns: bool = False) -> None:
-        self._write = stream.write
+        self._out = stream.write
         self._encode = msgspec.json.Encoder().encode
         self._pfns = pfns
         self._first = True
@@ -197,14 +197,20 @@ class JsonSink:
 
     def write(self, event: Event) -> None:
         """Write one line."""
+        self._out(self._line(event))
+
+    def write_all(self, events: Iterable[Event]) -> None:
+        """Write a line for each event."""
+        self._out("".join([self._line(event) for event in events]))
+
+    def _line(self, event: Event) -> str:
         if isinstance(event, Record) and event.complete and not self._first:
-            self._write(self._record(event))
-            return
+            return self._record(event)
         shown = event_object(event, pfns=self._pfns)
         if self._first:
             self._first = False
             shown = {"schema": SCHEMA, **shown}
-        self._write(self._encode(shown).decode() + "\n")
+        return self._encode(shown).decode() + "\n"
 
     def _record(self, record: Record) -> str:
         """Write what `record_object` returns of a complete record; the greater part of the keys never changes."""

@@ -135,6 +135,18 @@ def _walk(
         position += node.size
 
 
+def number(record: Record, body: bytes, order: ByteOrder, name: str) -> int | None:
+    """Return the integer called `name`; None where the body ends before it."""
+    start = leading(record, order)
+    if name in start.names and len(body) >= start.size:
+        value: int = start.unpack(body, 0)[start.names.index(name)]
+        return value
+    for node in walk(record, body, order):
+        if node.element.name == name:
+            return int(node.value)
+    return None
+
+
 def entries(raw: bytes, order: ByteOrder) -> tuple[int, ...]:
     """Unpack a pfn list into integers, type bits included."""
     return struct.unpack(f"{'<' if order == 'little' else '>'}{len(raw) // 8}Q", raw)
@@ -150,7 +162,8 @@ _WITHOUT_DATA = bytes(value for value in range(256) if value >> 4 not in DATA_PA
 
 def data_pages(raw: bytes, order: ByteOrder) -> int:
     """Count the entries of a typed pfn list that carry 4096 bytes of contents."""
-    return len(type_bytes(raw, order).translate(None, _WITHOUT_DATA))
+    tops = raw[7::8] if order == "little" else raw[0::8]
+    return len(tops.translate(None, _WITHOUT_DATA))
 
 
 _TYPE_NAMES = [PAGE_TYPE.values.get(kind, f"{kind:#x}") for kind in range(16)]

@@ -324,7 +324,7 @@ class Follower:
         records: list[Record] = []
         while queue:
             item = queue[0]
-            if type(item) is Unit:
+            if isinstance(item, Unit):
                 if until is not None and item.offset + item.size > until:
                     break
                 records.append(self._record(item))

@@ -36,7 +36,7 @@ class Passes:
         if not raw:
             return 0
         first = int.from_bytes(raw[:8], order) & libxc.PFN_MASK
-        last = int.from_bytes(raw[-8:], order) & libxc.PFN_MASK
+        last = first if len(raw) == 8 else int.from_bytes(raw[-8:], order) & libxc.PFN_MASK
         previous = self._last
         if previous is None or previous[0] < libxc.MAX_BATCH_SIZE or first <= previous[1]:
             self.before = self.pages if self.number else None
