@@ -167,6 +167,7 @@ def data_pages(raw: bytes, order: ByteOrder) -> int:
 
 
 _TYPE_NAMES = [PAGE_TYPE.values.get(kind, f"{kind:#x}") for kind in range(16)]
+_ENTRY = {"little": struct.Struct("<Q").unpack_from, "big": struct.Struct(">Q").unpack_from}
 _ALL = (1 << 64) - 1
 
 
@@ -195,11 +196,13 @@ def _pfn_summary(element: PfnList, raw: bytes, order: ByteOrder, *, whole: bool,
     if element.count is None:
         values["count"] = len(raw) // 8
     if raw:
-        mask = PFN_MASK if element.typed else _ALL
-        values["first_pfn"] = int.from_bytes(raw[:8], order) & mask
+        typed = element.typed
+        mask = PFN_MASK if typed else _ALL
+        entry = _ENTRY[order]
+        values["first_pfn"] = entry(raw, 0)[0] & mask
         if whole:
-            values["last_pfn"] = int.from_bytes(raw[-8:], order) & mask
-            if element.typed:
+            values["last_pfn"] = entry(raw, len(raw) - 8)[0] & mask
+            if typed:
                 values["data_pages"], values["types"] = _pages_and_types(raw, order)
         if pfns:
             values[element.name] = [entry & mask for entry in entries(raw, order)]
@@ -271,7 +274,7 @@ def decode(
 def _numbers(start: Leading, body: bytes | memoryview, at: int) -> dict[str, Any]:
     """Decode leading integers, which are all there, and the names of their values."""
     if not start.named:
-        return dict(zip(start.names, start.unpack(body, at), strict=True))
+        return dict(zip(start.names, start.unpack(body, at)))  # noqa: B905  `strict` costs as much as all the rest
     values: dict[str, Any] = {}
     for (name, label, names), number in zip(start.named, start.unpack(body, at), strict=True):
         values[name] = number

@@ -73,7 +73,8 @@ class Statistics:
 
     def _record(self, record: Record) -> None:
         name = (record.layer, record.type)
-        self._counts[name] = self._counts.get(name, 0) + 1
+        counts = self._counts
+        counts[name] = counts.get(name, 0) + 1
         if not record.complete:
             self.incomplete += 1
         if record.direction == "reverse":
