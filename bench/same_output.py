@@ -26,15 +26,15 @@ FORMS = (
 )
 READ = """
 import contextlib, hashlib, io, json, sys
-from dissector.cli.app import app
-from dissector.cli.arguments import with_values
+from dissector.cli import main
 
 def output(arguments):
     raw = io.BytesIO()
     stdout, stderr = io.TextIOWrapper(raw, encoding="utf-8"), io.StringIO()
+    sys.argv = ["xendissect", *arguments]
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
         try:
-            app(with_values(arguments), prog_name="xendissect")
+            main()
             status = 0
         except SystemExit as end:
             status = end.code

@@ -3,34 +3,50 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
 
 from dissector import __version__
 from dissector.cli import PROGRAM
-from dissector.cli.fields import fields
-from dissector.cli.lua import lua
-from dissector.cli.read import read
-from dissector.cli.slim import slim
-from dissector.cli.sniff import sniff
-from dissector.cli.tap import tap
-from dissector.cli.wireshark import wireshark
 
-app = typer.Typer(
-    name=PROGRAM,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-app.command()(read)
-app.command()(sniff)
-app.command()(slim)
-app.command()(lua)
-app.command()(fields)
-app.command(context_settings={"allow_interspersed_args": False})(tap)
-app.add_typer(wireshark, name="wireshark")
+VERBS: Final[dict[str, dict[str, Any]]] = {
+    "read": {},
+    "sniff": {},
+    "slim": {},
+    "lua": {},
+    "fields": {},
+    "tap": {"context_settings": {"allow_interspersed_args": False}},
+    "wireshark": {},
+}
+"""Name of a verb, and of the module and the function in it -> what typer is to know besides; in the order of --help."""
+
+
+def application(verb: str | None = None) -> typer.Typer:
+    """Make the application.
+
+    Args:
+        verb: the only one that is going to be used: the modules of the others are not imported, nor their options
+            looked at; None, or what is no verb: all.
+    """
+    app = typer.Typer(
+        name=PROGRAM,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    for name, settings in VERBS.items():
+        if verb in VERBS and name != verb:
+            continue
+        found = getattr(import_module(f"dissector.cli.{name}"), name)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name, **settings)(found)
+    app.callback()(xendissect)
+    return app
 
 
 def _version(wanted: bool) -> None:
@@ -39,7 +55,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def xendissect(
     show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
