@@ -183,7 +183,7 @@ def _integer(name: str) -> Values:
 
     def values(record: Record) -> Sequence[int]:
         value = codec.number(record.definition, record.body, record.order, name)
-        return () if value is None else (value,)
+        return [] if value is None else [value]
 
     return values
 
