@@ -256,8 +256,14 @@ def kernels(total: int, repeat: int) -> str:
 
 
 def outputs(total: int, repeat: int) -> str:
-    """Compare forms of output on a capture of nothing but small records."""
-    path, expected = variant("small", size=total, records="small")
+    """Compare forms of output on captures of nothing but small records."""
+    kinds = ("small", total), ("tiny", total // 4), ("checkpoints", total // 4)
+    return "\n\n".join(output(kind, size, repeat) for kind, size in kinds)
+
+
+def output(kind: str, total: int, repeat: int) -> str:
+    """Compare forms of output on one capture."""
+    path, expected = variant(kind, size=total, records=kind)
     check(path, expected)
     forms = [(), ("--json",), ("-v",), ("-q",), ("--pfns",), ("--json", "--pfns"), ("-Y", "libxc.page_data.count > 5")]
     commands = [api(path, expected.frames), *(read(path, expected.frames, *form) for form in forms)]

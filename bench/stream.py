@@ -26,8 +26,21 @@ GUEST_PAGES: Final = 4 << 20
 LARGEST: Final = ((128 << 20) - 8) // (8 + PAGE)
 """Pages in a record of the greatest length that the specification allows."""
 
-KINDS: Final = {"1024-page": (BATCH, True), "xtab-only": (BATCH, False), "small": (1, True), "128M": (LARGEST, True)}
-"""Kind of PAGE_DATA records -> pfns in each, and whether their page contents follow."""
+KINDS: Final = {
+    "1024-page": (BATCH, True),
+    "xtab-only": (BATCH, False),
+    "small": (1, True),
+    "tiny": (2, False),
+    "checkpoints": (2, False),
+    "128M": (LARGEST, True),
+}
+"""Kind of PAGE_DATA records -> pfns in each, and whether their page contents follow.
+
+``tiny`` is nothing but small records. ``checkpoints`` is Remus with `DIRTIED` of them in each checkpoint and a small
+device model, as many checkpoints as the size holds.
+"""
+
+DIRTIED: Final = 5
 
 LIBXL: Final = {"END": 0, "LIBXC_CONTEXT": 1, "EMULATOR_CONTEXT": 3, "CHECKPOINT_END": 4}
 LIBXC: Final = {
@@ -52,8 +65,12 @@ HVM_CONTEXT: Final = (
 )
 HVM_PARAMS: Final = struct.pack("<II6Q", 3, 0, 1, 0xFEFFC, 2, 0xFEFFE, 5, 0xFEFFD)
 EMULATOR_CONTEXT: Final = struct.pack("<II4sI", 2, 0, b"QEVM", 3 << 24) + bytes(20_001)
-TAIL: Final = 3 * 8 + len(TSC_INFO + HVM_CONTEXT + HVM_PARAMS) + 3 * 8 + len(EMULATOR_CONTEXT) + 7
-"""Bytes of everything behind the last page of a checkpoint or of the stream."""
+SMALL_CONTEXT: Final = EMULATOR_CONTEXT[:400]
+
+
+def tail(context: bytes) -> int:
+    """Count the bytes of everything behind the last page of a checkpoint or of the stream."""
+    return 3 * 8 + len(TSC_INFO + HVM_CONTEXT + HVM_PARAMS) + 3 * 8 + len(context) + -len(context) % 8
 
 
 class Record(NamedTuple):
@@ -71,7 +88,7 @@ class Stream:
     Args:
         size: stream bytes, kept to less than one record entry.
         kind: one of `KINDS`.
-        checkpoints: Remus checkpoints; 0 for a plain migration.
+        checkpoints: Remus checkpoints; 0 for a plain migration, or what the kind says.
         seed: of the page contents.
         note: called with every record.
     """
@@ -85,6 +102,10 @@ class Stream:
         """Stream bytes so far."""
         self._size = size
         self._batch, self._with_contents = KINDS[kind]
+        self._context = SMALL_CONTEXT if kind == "checkpoints" else EMULATOR_CONTEXT
+        self._tail = tail(self._context)
+        if kind == "checkpoints" and not checkpoints:
+            checkpoints = max(1, size // (DIRTIED * (16 + 8 * self._batch) + self._tail))
         self._checkpoints = checkpoints
         self._note = note
         self._pool = memoryview(random.Random(seed).randbytes(POOL + BATCH * PAGE))
@@ -95,12 +116,12 @@ class Stream:
         yield from self._head()
         start, rounds = self.offset, self._checkpoints or 1
         for number in range(1, rounds + 1):
-            yield from self._memory(start + (self._size - start) * number // rounds - TAIL)
+            yield from self._memory(start + (self._size - start) * number // rounds - self._tail)
             yield from self._libxc("X86_TSC_INFO", TSC_INFO)
             yield from self._libxc("HVM_CONTEXT", HVM_CONTEXT)
             yield from self._libxc("HVM_PARAMS", HVM_PARAMS)
             yield from self._libxc("CHECKPOINT" if self._checkpoints else "END")
-            yield from self._libxl("EMULATOR_CONTEXT", EMULATOR_CONTEXT)
+            yield from self._libxl("EMULATOR_CONTEXT", self._context)
             yield from self._libxl("CHECKPOINT_END" if self._checkpoints else "END")
 
     def _head(self) -> Iterator[bytes | memoryview]:

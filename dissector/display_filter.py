@@ -228,7 +228,14 @@ class _Parser:
             # As in Wireshark 4: all of the values differ, and there is one.
             return lambda record: bool(found := values(record)) and wanted not in found
         compare = _ORDER[comparison]
-        return lambda record: any(compare(value, wanted) for value in values(record))
+
+        def test(record: Record) -> bool:
+            for value in values(record):  # noqa: SIM110  any() would make a generator for each record
+                if compare(value, wanted):
+                    return True
+            return False
+
+        return test
 
     def _search(self, field: FilterField, values: Any, comparison: str) -> Test:
         token = self.tokens[self.at]

@@ -156,7 +156,7 @@ def _element_fields(element: Element) -> Iterator[FilterField]:
     name = element.name
     match element:
         case Field():
-            yield from _field(element, name, lambda record: _nodes(record, name))
+            yield from _field(element, name, _integer(name))
         case Bytes():
             yield from _bytes(element, name, lambda record: _nodes(record, name))
         case PfnList():
@@ -171,17 +171,33 @@ def _element_fields(element: Element) -> Iterator[FilterField]:
             yield FilterField(name, "presence", lambda record: _nodes(record, name))
             for inner in element.items:
                 path, nodes = f"{name}.{inner.name}", _inner(name, inner.name)
-                yield from _field(inner, path, nodes) if isinstance(inner, Field) else _bytes(inner, path, nodes)
+                yield from (
+                    _field(inner, path, _integers(nodes)) if isinstance(inner, Field) else _bytes(inner, path, nodes)
+                )
         case StringPairs():
             yield FilterField(name, "text", lambda record: _pairs(record, name))
 
 
-def _field(field: Field, name: str, nodes: Callable[[Record], Sequence[codec.Node]]) -> Iterator[FilterField]:
-    yield FilterField(name, "number", lambda record: [node.value for node in nodes(record)], _words(field))
+def _integer(name: str) -> Values:
+    """Get an integer of the body itself."""
+
+    def values(record: Record) -> Sequence[int]:
+        value = codec.number(record.definition, record.body, record.order, name)
+        return [] if value is None else [value]
+
+    return values
+
+
+def _integers(nodes: Callable[[Record], Sequence[codec.Node]]) -> Values:
+    return lambda record: [node.value for node in nodes(record)]
+
+
+def _field(field: Field, name: str, numbers: Values) -> Iterator[FilterField]:
+    yield FilterField(name, "number", numbers, _words(field))
     names = field.names
     if names is not None:
         yield FilterField(
-            f"{name}_name", "text", lambda record: [codec.name_of(names, node.value) for node in nodes(record)]
+            f"{name}_name", "text", lambda record: [codec.name_of(names, value) for value in numbers(record)]
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,10 @@ class Reader:
         Raises:
             CaptureError: the input breaks in a way that ends reading; everything before was yielded.
         """
+        return chain.from_iterable(self.batches())
+
+    def batches(self) -> Iterator[list[Event]]:
+        """Yield all events of the input, those that became known together at once; errors as for `events`."""
         first = self._files[0]
         if isinstance(first, StreamFile):
             yield from self._stream(first)
@@ -112,7 +117,7 @@ class Reader:
                 raise CaptureError(file.name, "a bare stream; bare streams are read one at a time")
             yield file
 
-    def _captures(self, first: CaptureFile) -> Iterator[Event]:
+    def _captures(self, first: CaptureFile) -> Iterator[list[Event]]:
         engine = self.engine
         walk = Walk(engine, self.recorder)
         damage: CaptureError | None = None
@@ -121,10 +126,9 @@ class Reader:
                 if isinstance(run, Chunk):
                     if self._marking:
                         self.contents.mark(walk.number + 1, run.position)
-                    for events in walk.chunk(run):
-                        yield from events
+                    yield from walk.chunk(run)
                 else:
-                    yield from walk.packet(run)
+                    yield walk.packet(run)
         except CaptureError as error:
             if not walk.number:
                 raise
@@ -134,22 +138,22 @@ class Reader:
                 for mark in file.format.left_out:
                     engine.left_out(mark.key, mark.seq, mark.length, mark.ack, walk.number, mark.time)
             if file.truncated:
-                yield from engine.capture_cut(f"{file.name}: {file.truncated}")
-        yield from engine.finish()
+                yield engine.capture_cut(f"{file.name}: {file.truncated}")
+        yield engine.finish()
         if damage is not None:
             raise damage
 
-    def _stream(self, file: StreamFile) -> Iterator[Event]:
+    def _stream(self, file: StreamFile) -> Iterator[list[Event]]:
         stream = self.engine.open_stream(file.entry)
         for view in file.chunks():
-            yield from stream.data(view)
+            yield stream.data(view)
             if stream.skip > 1:
                 passed = file.skip(stream.skip - 1)
                 if passed:
                     stream.passed(passed)
         if file.truncated:
-            yield from self.engine.capture_cut(f"{file.name}: {file.truncated}")
-        yield from stream.finish()
+            yield self.engine.capture_cut(f"{file.name}: {file.truncated}")
+        yield stream.finish()
 
 
 def _total_size(paths: Sequence[str | os.PathLike[str]]) -> int | None:

@@ -35,10 +35,11 @@ def main() -> None:
         sys.stdout.write(f"{text}\n")
         return
     try:
-        from dissector.cli.app import app
+        from dissector.cli.app import application
         from dissector.cli.arguments import with_values
 
-        app(with_values(sys.argv[1:]), prog_name=PROGRAM)
+        arguments = with_values(sys.argv[1:])
+        application(arguments[0] if arguments else None)(arguments, prog_name=PROGRAM)
     except KeyboardInterrupt:
         sys.exit(130)
 

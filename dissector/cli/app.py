@@ -3,35 +3,52 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
 
 from dissector.cli import PROGRAM, version
-from dissector.cli.fields import fields
-from dissector.cli.lua import lua
-from dissector.cli.read import read
-from dissector.cli.slim import slim
-from dissector.cli.sniff import sniff
-from dissector.cli.tap import tap
-from dissector.cli.wireshark import wireshark
 
-app = typer.Typer(
-    name=PROGRAM,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-app.command(short_help="Show the records of captures and save images.")(read)
-app.command(short_help="Show the records of migrations on a link, live.")(sniff)
-app.command(
-    short_help="Stand in for ssh, and record what passes.", context_settings={"allow_interspersed_args": False}
-)(tap)
-app.command(short_help="Cut page contents or secrets out of a capture.")(slim)
-app.command(short_help="List the display-filter names.")(fields)
-app.add_typer(wireshark, name="wireshark", short_help="Install the dissector in Wireshark, and check it.")
-app.command(short_help="Write the Wireshark dissector to a file.")(lua)
+VERBS: Final[dict[str, dict[str, Any]]] = {
+    "read": {"short_help": "Show the records of captures and save images."},
+    "sniff": {"short_help": "Show the records of migrations on a link, live."},
+    "tap": {
+        "short_help": "Stand in for ssh, and record what passes.",
+        "context_settings": {"allow_interspersed_args": False},
+    },
+    "slim": {"short_help": "Cut page contents or secrets out of a capture."},
+    "fields": {"short_help": "List the display-filter names."},
+    "wireshark": {"short_help": "Install the dissector in Wireshark, and check it."},
+    "lua": {"short_help": "Write the Wireshark dissector to a file."},
+}
+"""Name of a verb, and of the module and the function in it -> what typer is to know besides; in the order of --help."""
+
+
+def application(verb: str | None = None) -> typer.Typer:
+    """Make the application.
+
+    Args:
+        verb: the only one that is going to be used: the modules of the others are not imported, nor their options
+            looked at; None, or what is no verb: all.
+    """
+    app = typer.Typer(
+        name=PROGRAM,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    for name, settings in VERBS.items():
+        if verb in VERBS and name != verb:
+            continue
+        found = getattr(import_module(f"dissector.cli.{name}"), name)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name, **settings)
+        else:
+            app.command(name, **settings)(found)
+    app.callback()(xendissect)
+    return app
 
 
 def _version(wanted: bool) -> None:
@@ -40,7 +57,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def xendissect(
     show_version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")

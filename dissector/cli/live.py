@@ -151,7 +151,7 @@ class _Session:
                 self._result = ERRORS_FOUND
             if self._left == 0 and isinstance(event, Record):
                 continue
-            if not self._plan.selection(event):
+            if self._plan.selection is not None and not self._plan.selection(event):
                 continue
             shown = True
             for sink in self._sinks:

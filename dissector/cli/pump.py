@@ -26,13 +26,16 @@ OK: Final = 0
 ERRORS_FOUND: Final = 1
 TROUBLE: Final = 2
 INTERRUPTED: Final = 130
+_AT_ONCE: Final = 4096
+"""Most events whose lines are put together before they are written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How to show what a reader finds."""
 
-    selection: Callable[[Event], bool]
+    selection: Callable[[Event], bool] | None
+    """Which events are shown; None: all."""
     sinks: Callable[[Output], Sequence[Sink]]
     count: int | None = None
     """Stop after so many records."""
@@ -70,25 +73,40 @@ def _show(reader: Reader, plan: Plan, output: Output, stdout: TextIO) -> int:
     sinks = plan.sinks(output)
     left = plan.count
     try:
-        for event in reader.events():
-            if plan.strict and isinstance(event, Finding) and event.severity == "error":
+        for batch in reader.batches():
+            events: Sequence[Event] = batch
+            if left is not None:
+                events, left = _until(batch, plan.selection, left)
+            if plan.strict and any(isinstance(event, Finding) and event.severity == "error" for event in events):
                 status = ERRORS_FOUND
-            if not plan.selection(event):
-                continue
-            for sink in sinks:
-                sink.write(event)
-            if plan.at_once:
-                stdout.flush()
-            if left is not None and isinstance(event, Record):
-                left -= 1
-                if not left:
-                    break
+            if plan.selection is not None:
+                events = list(filter(plan.selection, events))
+            if events:
+                for start in range(0, len(events), _AT_ONCE):
+                    for sink in sinks:
+                        sink.write_all(events[start : start + _AT_ONCE])
+                if plan.at_once:
+                    stdout.flush()
+            if left == 0:
+                break
     except CaptureError:
         # What was read up to here is shown in full before the complaint.
         _close(sinks, stdout)
         raise
     _close(sinks, stdout)
     return status
+
+
+def _until(
+    events: Sequence[Event], selection: Callable[[Event], bool] | None, left: int
+) -> tuple[Sequence[Event], int]:
+    """Cut `events` behind the last of `left` records that are shown; return them, and how many are left then."""
+    for number, event in enumerate(events, 1):
+        if isinstance(event, Record) and (selection is None or selection(event)):
+            left -= 1
+            if not left:
+                return events[:number], 0
+    return events, left
 
 
 def _close(sinks: Sequence[Sink], stdout: TextIO) -> None:

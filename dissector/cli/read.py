@@ -79,5 +79,5 @@ def read(
     except (ValueError, CaptureError) as error:
         fail(str(error))
     show.prepare()
-    plan = Plan(selection, show, count=count, strict=strict, at_once=any(str(path) == "-" for path in files))
+    plan = Plan(selection.wanted, show, count=count, strict=strict, at_once=any(str(path) == "-" for path in files))
     raise typer.Exit(pump(reader, plan, stdout))

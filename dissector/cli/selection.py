@@ -67,6 +67,12 @@ class Selection:
 
             self._test = compile_filter(display_filter)
 
+    @property
+    def wanted(self) -> Selection | None:
+        """This selection; None if it takes everything."""
+        some = self._flows or self._types or self._layers or self._direction is not None or self._test is not None
+        return self if some else None
+
     def __call__(self, event: Event) -> bool:
         """Tell whether to show `event`."""
         if isinstance(event, Total):

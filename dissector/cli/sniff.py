@@ -169,7 +169,7 @@ def sniff(
     except LiveError as error:
         fail(str(error))
     show.prepare()
-    plan = Plan(selection, show, count=count, strict=strict, at_once=True)
+    plan = Plan(selection.wanted, show, count=count, strict=strict, at_once=True)
     raise typer.Exit(run(sources, plan, stdout, limits=limits, record=record, duration=duration, status=status.value))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dissector.wire.events import Event
 
 
@@ -25,5 +27,21 @@ class Sink(Protocol):
     def write(self, event: Event) -> None:
         """Take one event."""
 
+    def write_all(self, events: Iterable[Event]) -> None:
+        """Take events that became known together."""
+
     def close(self) -> None:
         """Write what was held back. The stream stays open: it belongs to the caller."""
+
+
+class OneByOne:
+    """A sink that gains nothing from taking many events at once."""
+
+    def write(self, event: Event) -> None:
+        """Take one event."""
+        raise NotImplementedError
+
+    def write_all(self, events: Iterable[Event]) -> None:
+        """Take events that became known together."""
+        for event in events:
+            self.write(event)

@@ -38,13 +38,14 @@ def rfc3339(nanoseconds: int | None) -> str | None:
 class LineClock:
     """Times in the first column of a line, all of the same width."""
 
-    __slots__ = ("_first", "_last", "style", "width")
+    __slots__ = ("_first", "_last", "_text", "style", "width")
 
     def __init__(self, style: TimeStyle) -> None:
         self.style = style
         self.width = {"utc": 15, "relative": 13, "delta": 13, "none": 0}[style]
         self._first: int | None = None
         self._last: int | None = None
+        self._text = ""
 
     def __call__(self, nanoseconds: int | None) -> str:
         """Return the text for the next line's time; ``-`` when it has none."""
@@ -53,9 +54,12 @@ class LineClock:
         if nanoseconds is None:
             return "-".rjust(self.width)
         if self.style == "utc":
-            second, micro = divmod(nanoseconds // 1000, 1_000_000)
-            second %= 86400
-            return f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}.{micro:06d}"
+            if nanoseconds != self._last:  # records of one packet have one time
+                self._last = nanoseconds
+                second, micro = divmod(nanoseconds // 1000, 1_000_000)
+                second %= 86400
+                self._text = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}.{micro:06d}"
+            return self._text
         if self._first is None:
             self._first = self._last = nanoseconds
         origin = self._first if self.style == "relative" else self._last

@@ -130,14 +130,20 @@ def _domain_header(_record: Record, fields: Fields) -> str:
     return f"{named(fields, 'type')}, {sender}"
 
 
+_EMPTY: Final = ("XTAB", "XALLOC", "BROKEN")
+"""Page types without contents, the one with the greatest number first."""
+
+
 def _page_data(_record: Record, fields: Fields) -> str:
     said = [f"{counted(fields['count'], 'pfn')} {span(fields)}" if "first_pfn" in fields else "list lost"]
-    types = fields.get("types", {})
-    empty = {name: types[name] for name in ("XTAB", "XALLOC", "BROKEN") if name in types}
-    tables = [f"{number} {name}" for name, number in types.items() if name not in empty and name != "NOTAB"]
+    tables: list[str] = []
+    empty: list[str] = []
+    for name, number in fields.get("types", {}).items():
+        if name != "NOTAB":
+            (empty if name in _EMPTY else tables).append(f"{number} {name}")
     if "data_pages" in fields:
         said.append(counted(fields["data_pages"], "page") + (f" ({', '.join(tables)})" if tables else ""))
-    said += [f"{number} {name}" for name, number in empty.items()]
+    said += empty[::-1]
     return ", ".join(said)
 
 

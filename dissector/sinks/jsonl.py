@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec.json
@@ -12,10 +13,12 @@ from dissector.sinks.loss import lost_pfns
 from dissector.wire.events import Event, Finding, Flow, Gap, Record, Resync, Summary, Total
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from dissector.sinks import Output
 
+_BEGINNINGS: Final = 4096
+"""Beginnings of lines that are remembered."""
 SCHEMA: Final = 1
 """Raised when a consumer of the old form would misread the new one; new keys alone do not raise it."""
 
@@ -175,22 +178,66 @@ def event_object(event: Event, *, pfns: bool = False) -> dict[str, Any]:
             return _total(event)
 
 
+def _quoted(time: int | None) -> str:
+    text = rfc3339(time)
+    return "null" if text is None else f'"{text}"'
+
+
 class JsonSink:
     """Writes JSON lines; the stream has to be UTF-8."""
 
     def __init__(self, stream: Output, *, pfns: bool = False) -> None:
-        self._write = stream.write
+        self._out = stream.write
         self._encode = msgspec.json.Encoder().encode
         self._pfns = pfns
         self._first = True
+        self._begin: dict[tuple[object, ...], str] = {}
+        self._time: int | None = None
+        self._time_text = _quoted(None)
 
     def write(self, event: Event) -> None:
         """Write one line."""
+        self._out(self._line(event))
+
+    def write_all(self, events: Iterable[Event]) -> None:
+        """Write a line for each event."""
+        self._out("".join([self._line(event) for event in events]))
+
+    def _line(self, event: Event) -> str:
+        if isinstance(event, Record) and event.complete and not self._first:
+            return self._record(event)
         shown = event_object(event, pfns=self._pfns)
         if self._first:
             self._first = False
             shown = {"schema": SCHEMA, **shown}
-        self._write(self._encode(shown).decode() + "\n")
+        return self._encode(shown).decode() + "\n"
+
+    def _record(self, record: Record) -> str:
+        """Write what `record_object` returns of a complete record; the greater part of the keys never changes."""
+        what = (record.flow, record.direction, record.layer, record.type, record.type_id)
+        begin = self._begin.get(what)
+        if begin is None:
+            begin = self._begin[what] = self._beginning(record)
+        time, end = record.time, record.time_end
+        if time != self._time:
+            self._time, self._time_text = time, _quoted(time)
+        time_text = self._time_text
+        end_text = time_text if end == time else _quoted(end)
+        length = "" if record.type_id is None else f',"body_length":{record.body_length}'
+        fields = self._encode(record.decode(pfns=self._pfns)).decode()
+        return (
+            f'{begin}{record.offset},"size":{record.size}{length},"time":{time_text},"time_end":{end_text},'
+            f'"first_frame":{record.first_frame or "null"},"last_frame":{record.last_frame or "null"},'
+            f'"complete":true,"fields":{fields}}}\n'
+        )
+
+    def _beginning(self, record: Record) -> str:
+        """Return the line up to the value of ``offset``."""
+        if len(self._begin) >= _BEGINNINGS:
+            self._begin.clear()
+        shown = record_object(record)
+        before = {key: shown[key] for key in itertools.takewhile(lambda key: key != "offset", shown)}
+        return self._encode(before).decode()[:-1] + ',"offset":'
 
     def close(self) -> None:
         """Nothing is held back."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from dissector.sinks import OneByOne
 from dissector.sinks.summary import duration_text, rate_text, size_text
 from dissector.sinks.text import endpoint
 from dissector.spec import libxc, libxl
@@ -170,7 +171,7 @@ class FlowProgress:
         self._last_end, self._began = time, None
 
 
-class ProgressSink:
+class ProgressSink(OneByOne):
     """Follows all migrations; a :class:`~dissector.sinks.Sink` that writes nothing by itself."""
 
     def __init__(self) -> None:

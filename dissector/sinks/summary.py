@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from dissector.sinks import OneByOne
 from dissector.sinks.clock import rfc3339
 from dissector.sinks.colour import Palette, printable
 from dissector.sinks.facts import counted
@@ -59,7 +60,7 @@ def duration_text(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-class SummarySink:
+class SummarySink(OneByOne):
     """Remembers the summaries and writes them at the end, where they are not lost between lines."""
 
     def __init__(self, stream: Output, palette: Palette) -> None:

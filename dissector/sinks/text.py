@@ -13,7 +13,7 @@ from dissector.sinks.pfns import record_runs, wrapped
 from dissector.wire.events import Finding, Flow, Gap, Record, Resync
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from dissector.sinks import Output
     from dissector.wire.events import Event
@@ -84,7 +84,10 @@ class TextSink:
         pfns: bool = False,
         heading: bool = False,
     ) -> None:
-        self._write = stream.write
+        self._out = stream.write
+        self._lines: list[str] = []
+        """Lines that `write` and `write_all` write at once."""
+        self._write = self._lines.append
         self._paint = palette.paint
         self._clock = LineClock(time)
         self._pfns = pfns
@@ -94,11 +97,27 @@ class TextSink:
         }
         self._no_arrow = "·" if self._wide else "-"
         self._heading = heading
+        self._kinds: dict[tuple[str, str], tuple[str, int]] = {}
         self._gaps: list[Gap] = []
         """Gaps of one kind in a row: a capture with a short snap length has one in every frame."""
 
     def write(self, event: Event) -> None:
         """Write one line, or none for an event that is no line."""
+        self._event(event)
+        self._write_out()
+
+    def write_all(self, events: Iterable[Event]) -> None:
+        """Write the lines of all events."""
+        for event in events:
+            self._event(event)
+        self._write_out()
+
+    def _write_out(self) -> None:
+        if self._lines:
+            self._out("".join(self._lines))
+            self._lines.clear()
+
+    def _event(self, event: Event) -> None:
         if self._heading:
             self._heading = False
             self._write(self._paint("dim", self._heading_line()) + "\n")
@@ -122,6 +141,7 @@ class TextSink:
         """Write gaps that were held back."""
         if self._gaps:
             self._write_gaps()
+            self._write_out()
 
     def _write_gaps(self) -> None:
         first, last = self._gaps[0], self._gaps[-1]
@@ -135,23 +155,30 @@ class TextSink:
         self._line(first, "gap", "lost", first.reason, first.offset, total, text)
 
     def _record(self, record: Record) -> None:
-        layer, name = record.layer, record.type
-        style = "checkpoint" if "CHECKPOINT" in name else "pages" if name == "PAGE_DATA" else layer
-        paint = self._paint
+        what = (record.layer, record.type)
+        known = self._kinds.get(what)
+        if known is None:
+            known = self._kinds[what] = self._kind(*what)
+        kind, width = known
         line = (
             f"{self._head(record.time, record.first_frame, record.flow, record.direction)}"
-            f"{paint(layer, f'{layer:<{LAYER_WIDTH}}')} {paint(style, name)} "
-            f"{record.offset:>{max(1, PLACE_WIDTH - 1 - len(name))}} {record.size:>{SIZE_WIDTH}}"
+            f"{kind}{record.offset:>{width}} {record.size:>{SIZE_WIDTH}}"
         )
         said = self._encodable(facts(record))
         if said:
             line += f"  {said}"
         if not record.complete:
-            line += f"  {paint('lost', loss_mark(record))}"
+            line += f"  {self._paint('lost', loss_mark(record))}"
         self._write(line + "\n")
         if self._pfns:
             for row in wrapped(record_runs(record), 100):
-                self._write(f"{'':26}{paint('dim', row)}\n")
+                self._write(f"{'':26}{self._paint('dim', row)}\n")
+
+    def _kind(self, layer: str, name: str) -> tuple[str, int]:
+        """Return the text of a kind of record in front of the offset, and the columns of the offset."""
+        style = "checkpoint" if "CHECKPOINT" in name else "pages" if name == "PAGE_DATA" else layer
+        text = f"{self._paint(layer, f'{layer:<{LAYER_WIDTH}}')} {self._paint(style, name)} "
+        return text, max(1, PLACE_WIDTH - 1 - len(name))
 
     def _head(self, time: int | None, frame: int, flow: int | None, direction: str | None) -> str:
         clock = self._clock(time)

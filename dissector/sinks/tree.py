@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from dissector.sinks import OneByOne
 from dissector.sinks.clock import TimeStyle, rfc3339
 from dissector.sinks.colour import Palette, printable
 from dissector.sinks.hexdump import hexdump
@@ -32,7 +33,7 @@ PFN_LINES: Final = 4
 """Lines of pfn runs shown without --pfns."""
 
 
-class TreeSink:
+class TreeSink(OneByOne):
     """Writes the line of each event and below the line of a record its fields."""
 
     def __init__(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import struct
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dissector.spec.libxc import (
     DATA_PAGE_TYPES,
@@ -32,6 +32,9 @@ from dissector.spec.model import (
     Record,
     StringPairs,
 )
+from dissector.wire.leading import ByteOrder as ByteOrder
+from dissector.wire.leading import field_order as field_order
+from dissector.wire.leading import leading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-ByteOrder: TypeAlias = Literal["little", "big"]
+    from dissector.wire.leading import Leading
 
 BLOB_SHOWN = 64
 """Longest run of bytes that appears in JSON as hex; longer ones only as a length."""
@@ -55,11 +58,6 @@ class Node(NamedTuple):
     value: Any
     """int, bytes, str; list of lists of Node for an Array; list of (key, value) for StringPairs; the raw list bytes
     for a PfnList."""
-
-
-def field_order(field: Field, order: ByteOrder) -> ByteOrder:
-    """Resolve the byte order of one field in a stream of byte order `order`."""
-    return order if field.order == "stream" else field.order
 
 
 def name_of(names: Enum | Flags, value: int) -> str:
@@ -119,10 +117,14 @@ def walk(record: Record, body: bytes | memoryview, order: ByteOrder) -> Iterator
 
     A body that ends early yields fewer nodes; nothing is raised.
     """
-    view = memoryview(body)
-    seen: dict[str, int] = {}
-    position = 0
-    for element in record.body:
+    return _walk(record.body, memoryview(body), 0, {}, order)
+
+
+def _walk(
+    elements: tuple[Element, ...], view: memoryview, position: int, seen: dict[str, int], order: ByteOrder
+) -> Iterator[Node]:
+    """Go on with `elements` at `position`; `seen` are the integers before them, by name."""
+    for element in elements:
         node = _node(element, view, position, seen, order)
         if node is None:
             return
@@ -131,6 +133,18 @@ def walk(record: Record, body: bytes | memoryview, order: ByteOrder) -> Iterator
         if node.size or isinstance(element, Field | PfnList | Array):
             yield node
         position += node.size
+
+
+def number(record: Record, body: bytes, order: ByteOrder, name: str) -> int | None:
+    """Return the integer called `name`; None where the body ends before it."""
+    start = leading(record, order)
+    if name in start.names and len(body) >= start.size:
+        value: int = start.unpack(body, 0)[start.names.index(name)]
+        return value
+    for node in walk(record, body, order):
+        if node.element.name == name:
+            return int(node.value)
+    return None
 
 
 def entries(raw: bytes, order: ByteOrder) -> tuple[int, ...]:
@@ -148,19 +162,33 @@ _WITHOUT_DATA = bytes(value for value in range(256) if value >> 4 not in DATA_PA
 
 def data_pages(raw: bytes, order: ByteOrder) -> int:
     """Count the entries of a typed pfn list that carry 4096 bytes of contents."""
-    return len(type_bytes(raw, order).translate(None, _WITHOUT_DATA))
+    tops = raw[7::8] if order == "little" else raw[0::8]
+    return len(tops.translate(None, _WITHOUT_DATA))
+
+
+_TYPE_NAMES = [PAGE_TYPE.values.get(kind, f"{kind:#x}") for kind in range(16)]
+_ENTRY = {"little": struct.Struct("<Q").unpack_from, "big": struct.Struct(">Q").unpack_from}
+_ALL = (1 << 64) - 1
 
 
 def type_counts(raw: bytes, order: ByteOrder) -> dict[str, int]:
     """Count the entries of a typed pfn list per page-type name, in order of the type number."""
     tops = type_bytes(raw, order)
     counts: dict[str, int] = {}
-    if tops and tops.count(tops[0]) == len(tops):  # the usual case; a set of 1024 bytes is ten times slower
-        return {PAGE_TYPE.values.get(tops[0] >> 4, f"{tops[0] >> 4:#x}"): len(tops)}
     for value in sorted(set(tops)):
-        name = PAGE_TYPE.values.get(value >> 4, f"{value >> 4:#x}")
+        name = _TYPE_NAMES[value >> 4]
         counts[name] = counts.get(name, 0) + tops.count(value)
     return counts
+
+
+def _pages_and_types(raw: bytes, order: ByteOrder) -> tuple[int, dict[str, int]]:
+    """Return `data_pages` and `type_counts` of a list that has entries."""
+    tops = raw[7::8] if order == "little" else raw[0::8]
+    number = len(tops)
+    if tops.count(tops[0]) == number:  # the usual case; a set of 1024 bytes is ten times slower
+        kind = tops[0] >> 4
+        return number if kind in DATA_PAGE_TYPES else 0, {_TYPE_NAMES[kind]: number}
+    return data_pages(raw, order), type_counts(raw, order)
 
 
 def _pfn_summary(element: PfnList, raw: bytes, order: ByteOrder, *, whole: bool, pfns: bool) -> dict[str, Any]:
@@ -168,13 +196,14 @@ def _pfn_summary(element: PfnList, raw: bytes, order: ByteOrder, *, whole: bool,
     if element.count is None:
         values["count"] = len(raw) // 8
     if raw:
-        mask = PFN_MASK if element.typed else (1 << 64) - 1
-        values["first_pfn"] = int.from_bytes(raw[:8], order) & mask
+        typed = element.typed
+        mask = PFN_MASK if typed else _ALL
+        entry = _ENTRY[order]
+        values["first_pfn"] = entry(raw, 0)[0] & mask
         if whole:
-            values["last_pfn"] = int.from_bytes(raw[-8:], order) & mask
-        if element.typed and whole:
-            values["data_pages"] = data_pages(raw, order)
-            values["types"] = type_counts(raw, order)
+            values["last_pfn"] = entry(raw, len(raw) - 8)[0] & mask
+            if typed:
+                values["data_pages"], values["types"] = _pages_and_types(raw, order)
         if pfns:
             values[element.name] = [entry & mask for entry in entries(raw, order)]
     return values
@@ -222,8 +251,69 @@ def decode(
     ``first_pfn``, ``last_pfn`` (typed ones also ``data_pages`` and ``types``), and whole when `pfns` is set. Of a list
     that is cut, only what the bytes at hand tell: neither ``last_pfn`` nor ``data_pages`` nor ``types``.
     """
+    start = leading(record, order)
+    if len(body) < start.size:
+        return _decoded(walk(record, body, order), {}, order, body_length, pfns=pfns)
+    values = _numbers(start, body, 0)
+    if not start.rest:
+        return values
+    element = start.rest[0]
+    if isinstance(element, PfnList) and element.count is not None:  # nothing but page contents ever follows
+        counted = values[element.count]
+        raw = body[start.size : start.size + 8 * min(counted, (len(body) - start.size) // 8)]
+        values.update(_pfn_summary(element, raw, order, whole=len(raw) == 8 * counted, pfns=pfns))
+        return values
+    if isinstance(element, Array) and len(start.rest) == 1:
+        wanted = values.get(element.count, 0) if element.count is not None else None
+        values[element.name] = _rows(element, body, start.size, wanted, order)
+        return values
+    rest = _walk(start.rest, memoryview(body), start.size, dict(values), order)
+    return _decoded(rest, values, order, body_length, pfns=pfns)
+
+
+def _numbers(start: Leading, body: bytes | memoryview, at: int) -> dict[str, Any]:
+    """Decode leading integers, which are all there, and the names of their values."""
+    if not start.named:
+        return dict(zip(start.names, start.unpack(body, at)))  # noqa: B905  `strict` costs as much as all the rest
     values: dict[str, Any] = {}
-    for node in walk(record, body, order):
+    for (name, label, names), number in zip(start.named, start.unpack(body, at), strict=True):
+        values[name] = number
+        if names is not None:
+            values[label] = name_of(names, number)
+    return values
+
+
+def _rows(array: Array, body: bytes, position: int, wanted: int | None, order: ByteOrder) -> list[dict[str, Any]]:
+    """Decode the items of an array that are whole."""
+    start = leading(array, order)
+    rows: list[dict[str, Any]] = []
+    view = memoryview(body)
+    end = len(body)
+    while position < end and (wanted is None or len(rows) < wanted):
+        behind = position + start.size
+        if behind > end:
+            break
+        row = _numbers(start, body, position)
+        if start.rest:
+            seen: dict[str, int] = dict(row)
+            for element in start.rest:
+                node = _node(element, view, behind, seen, order)
+                if node is None:
+                    return rows
+                row.update(_plain(node, order, pfns=False))
+                behind += node.size
+                if isinstance(element, Field):
+                    seen[element.name] = node.value
+        rows.append(row)
+        position = behind
+    return rows
+
+
+def _decoded(
+    nodes: Iterator[Node], values: dict[str, Any], order: ByteOrder, body_length: int | None, *, pfns: bool
+) -> dict[str, Any]:
+    """Add what `nodes` hold to `values`."""
+    for node in nodes:
         element = node.element
         if not isinstance(element, PfnList):
             values.update(_plain(node, order, pfns=pfns))
@@ -306,12 +396,30 @@ def list_plan(record: Record) -> tuple[int, int, int] | None:
     return None
 
 
+@lru_cache(maxsize=256)
+def array_plan(record: Record) -> tuple[int, int, int, int] | None:
+    """Return (bytes before a counted array, offset and size of its count, bytes of an item) where it ends the body."""
+    start = leading(record, "little")
+    if len(start.rest) != 1 or not isinstance(array := start.rest[0], Array) or array.count is None:
+        return None
+    position = 0
+    for element in record.body:
+        if isinstance(element, Field) and element.name == array.count:
+            item = sum(inner.size for inner in array.items if isinstance(inner, Field))
+            return start.size, position, element.size, item
+        position += element.size if isinstance(element, Field) else 0
+    return None
+
+
 def expected_length(record: Record, body: bytes, order: ByteOrder) -> int | None:
     """Return the body length that the counts in the body ask for; None when there is no count or it is cut off."""
     if (plan := list_plan(record)) is not None:
         before, at, size = plan
         total = before + 8 * int.from_bytes(body[at : at + size], order)
         return total + PAGE_SIZE * data_pages(body[before:], order) if len(body) == total else None
+    if (rows := array_plan(record)) is not None:
+        before, at, size, item = rows
+        return before + item * int.from_bytes(body[at : at + size], order) if len(body) >= before else None
     total = 0
     seen: dict[str, int] = {}
     counted = False

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dissector.spec.findings import Rule
+    from dissector.wire.events import Record
 
 _MASK = (1 << 32) - 1
 _LINGER = 2_000_000_000
@@ -174,6 +175,7 @@ class Engine:
     def open_stream(self, entry: str) -> BareStream:
         """Begin a bare byte stream (save image, raw libxl or libxc stream) in place of packets."""
         flow = Flow(self.limits, self._sink, self._number)
+        flow.sink_records = self._sink_records
         flow.start = "file"
         flow.contents = self.contents
         return BareStream(self, flow, entry)
@@ -184,6 +186,9 @@ class Engine:
         if isinstance(event, Finding):
             self._findings[event.severity] += 1
         self._events.append(event)
+
+    def _sink_records(self, records: list[Record]) -> None:
+        self._events += records
 
     def _note(self, rule: Rule, frame: int, time: int | None, **values: object) -> None:
         self._sink(Finding(rule, rule.text.format(**values), frame=frame, time=time))
@@ -284,6 +289,7 @@ class Engine:
         source, source_port, destination, destination_port = endpoints(key)
         ends = ((source, source_port), (destination, destination_port))
         flow = Flow(self.limits, self._sink, self._number, ends)
+        flow.sink_records = self._sink_records
         connection = Connection(key, flow, self.limits, self._budget)
         other = reverse_key(key)
         if self.on_connection is not None:

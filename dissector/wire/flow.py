@@ -62,6 +62,8 @@ class Flow:
         self._limits = limits
         self._endpoints = endpoints
         self._sink = sink
+        self.sink_records: Callable[[list[events.Record]], None] | None = None
+        """Takes many records at once, in place of the sink that takes one."""
         self._next_number = next_number
         self._early: list[events.Gap | events.Finding] = []
         self.contents: Contents | None = None
@@ -129,6 +131,16 @@ class Flow:
             self._emit(event)
         elif isinstance(event, events.Gap | events.Finding) and len(self._early) < _EARLY_EVENTS:
             self._early.append(event)
+
+    def emit_records(self, records: list[events.Record]) -> None:
+        """Send on records of a flow that is known to be a migration."""
+        if records:
+            self.statistics.add_records(records)
+            if self.sink_records is not None:
+                self.sink_records(records)
+            else:
+                for record in records:
+                    self._sink(record)
 
     def _emit(self, event: events.Event) -> None:
         self.statistics.add(event)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from dissector.spec import findings, libxc
 from dissector.wire import legacy
-from dissector.wire.events import Finding, Gap, Record, Resync
+from dissector.wire.events import Finding, Gap, Resync, make_record
 from dissector.wire.framer import Framer
 from dissector.wire.machine import ENTRY, REVERSE_STATES, Role, State
 from dissector.wire.resync import Candidate, Search
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dissector.spec.findings import Rule
+    from dissector.wire.events import Record
     from dissector.wire.flow import Flow
     from dissector.wire.limits import Limits
 
@@ -177,15 +178,24 @@ class Follower:
             self.flow.assign(self, "reverse" if reverse else "forward", ENTRY.get(framer.entered, "libxl"))
         if framer.mode:
             self.flow.note_mode(framer.mode)
-        for unit in framer.units:
+        units = framer.units
+        if units and (self._alignment is None or not self._pages_seen or self.observer is not None):
+            self._look_at(units)
+        self._queue.extend(units)
+        units.clear()
+        if framer.findings:
+            self._take_findings(framer)
+
+    def _look_at(self, units: list[Unit]) -> None:
+        for unit in units:
             if self._alignment is None and unit.definition.layer != "xl" and self.role == "forward":
                 self._alignment = unit.offset % 8
             if unit.definition is libxc.PAGE_DATA:
                 self._pages_seen = True
             if self.observer is not None:
                 self.observer(unit)
-            self._queue.append(unit)
-        framer.units.clear()
+
+    def _take_findings(self, framer: Framer) -> None:
         for rule, offset, values in framer.findings:
             text = rule.text.format(**values)
             self._queue.append(
@@ -312,17 +322,21 @@ class Follower:
     def _release(self, until: int | None) -> None:
         """Emit what ends before `until`; None: everything."""
         queue = self._queue
+        records: list[Record] = []
         while queue:
             item = queue[0]
             if isinstance(item, Unit):
-                if until is not None and item.end > until:
-                    return
-                self.flow.emit(self._record(item))
+                if until is not None and item.offset + item.size > until:
+                    break
+                records.append(self._record(item))
+            elif until is not None and (item.offset or 0) > until:
+                break
             else:
-                if until is not None and (item.offset or 0) > until:
-                    return
+                self.flow.emit_records(records)
+                records = []
                 self.flow.emit(item)
             queue.popleft()
+        self.flow.emit_records(records)
 
     def _missing(self, unit: Unit) -> list[tuple[int, int]]:
         """Return the lost ranges inside a unit, and forget those that no later unit can have."""
@@ -343,26 +357,25 @@ class Follower:
         return missing
 
     def _record(self, unit: Unit) -> Record:
-        missing = self._missing(unit)
-        return Record(
-            flow=self.flow.number,
-            direction=self._direction,
-            layer=unit.definition.layer,
-            type=unit.name,
-            type_id=unit.type_id,
-            offset=unit.offset,
-            size=unit.size,
-            body_length=unit.body_length,
-            time=unit.time,
-            time_end=unit.time_end if unit.time_end is not None else self.last_time,
-            first_frame=unit.first_frame,
-            last_frame=unit.last_frame or self.last_frame,
-            complete=not missing,
-            lost=tuple(missing),
-            definition=unit.definition,
-            order=unit.order,
-            body=unit.body,
-            header_size=unit.header_size,
-            extra=unit.extra,
-            source=self.flow.contents,
+        missing = self._missing(unit) if self._lost or unit.cut_at is not None else ()
+        flow = self.flow
+        return make_record(
+            flow.number,
+            self.role or "forward",
+            unit.definition,
+            unit.name,
+            unit.type_id,
+            unit.offset,
+            unit.size,
+            unit.body_length,
+            unit.time,
+            unit.time_end if unit.time_end is not None else self.last_time,
+            unit.first_frame,
+            unit.last_frame or self.last_frame,
+            tuple(missing),
+            unit.order,
+            unit.body,
+            unit.header_size,
+            unit.extra,
+            flow.contents,
         )

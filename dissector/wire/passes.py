@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 from dissector.spec import libxc
@@ -10,6 +11,10 @@ from dissector.wire import codec
 
 if TYPE_CHECKING:
     from dissector.wire.events import Record
+
+
+_BEGIN = {"little": struct.Struct("<I4xQ").unpack_from, "big": struct.Struct(">I4xQ").unpack_from}
+_ENTRY = {"little": struct.Struct("<Q").unpack_from, "big": struct.Struct(">Q").unpack_from}
 
 
 class Passes:
@@ -31,17 +36,23 @@ class Passes:
 
     def add(self, record: Record) -> int:
         """Take a PAGE_DATA; give the number of its pages with contents."""
-        raw = record.body[8:]
-        if not raw:
+        body, order = record.body, record.order
+        size = len(body)
+        if size <= 8:
             return 0
-        first = int.from_bytes(raw[:8], record.order) & libxc.PFN_MASK
-        last = int.from_bytes(raw[-8:], record.order) & libxc.PFN_MASK
+        if size >= 16:
+            count, first = _BEGIN[order](body)
+            (last,) = _ENTRY[order](body, size - 8)
+        else:  # a cut list
+            count = int.from_bytes(body[:4], order)
+            first = last = int.from_bytes(body[8:], order)
+        first &= libxc.PFN_MASK
         previous = self._last
         if previous is None or previous[0] < libxc.MAX_BATCH_SIZE or first <= previous[1]:
             self.before = self.pages if self.number else None
             self.number += 1
             self.pages = 0
-        self._last = (int.from_bytes(record.body[:4], record.order), last)
-        pages = codec.data_pages(raw, record.order)
+        self._last = (count, last & libxc.PFN_MASK)
+        pages = codec.data_pages(body[8:], order)
         self.pages += pages
         return pages

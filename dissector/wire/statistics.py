@@ -13,6 +13,8 @@ from dissector.wire.events import Finding, Gap, Mode, Record, Resync, Summary
 from dissector.wire.passes import Passes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dissector.wire.events import Event
 
 
@@ -20,7 +22,8 @@ class Statistics:
     """Counts over the events of one flow."""
 
     def __init__(self) -> None:
-        self.records: Counter[str] = Counter()
+        self._counts: dict[tuple[str, str], int] = {}
+        """Layer and type -> records, in the order of their first."""
         self.lost: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
         self.findings: Counter[str] = Counter()
@@ -38,6 +41,16 @@ class Statistics:
         self._reverse: set[str] = set()
         self._status: int | None = None
         self._checkpoint_ends = 0
+
+    @property
+    def records(self) -> dict[str, int]:
+        """Records per ``layer TYPE``."""
+        return {f"{layer} {name}": count for (layer, name), count in self._counts.items()}
+
+    def add_records(self, records: Iterable[Record]) -> None:
+        """Count records of the flow."""
+        for record in records:
+            self._record(record)
 
     def add(self, event: Event) -> None:
         """Count one event of the flow."""
@@ -59,7 +72,9 @@ class Statistics:
             self.last_time = time
 
     def _record(self, record: Record) -> None:
-        self.records[f"{record.layer} {record.type}"] += 1
+        name = (record.layer, record.type)
+        counts = self._counts
+        counts[name] = counts.get(name, 0) + 1
         if not record.complete:
             self.incomplete += 1
         if record.direction == "reverse":
@@ -101,7 +116,7 @@ class Statistics:
             xen=self.xen,
             version=self.version,
             bytes={name: self.bytes[name] for name in ("forward", "reverse")},
-            records=dict(self.records),
+            records=self.records,
             incomplete=self.incomplete,
             passes=self.passes.number,
             checkpoints=self.checkpoints,

@@ -37,6 +37,8 @@ def records(events):
         {"segment": 65160},
         {"records": "small", "size": MIB},
         {"records": "xtab-only", "size": MIB},
+        {"records": "tiny", "size": MIB // 8},
+        {"records": "checkpoints", "size": MIB // 8},
         {"records": "128M"},
         {"remus": 3},
         {"reorder": 0.02},
@@ -53,7 +55,7 @@ def test_everything_written_is_read(changes, tmp_path):
     (summary,) = [event for event in events if isinstance(event, Summary)]
     assert dict(summary.records) == expected.records
     assert summary.bytes["forward"] == expected.stream_bytes
-    assert summary.mode == ("remus" if changes.get("remus") else "plain")
+    assert summary.mode == ("remus" if changes.get("remus") or changes.get("records") == "checkpoints" else "plain")
     assert isinstance(events[-1], Total)
     assert events[-1].frames == expected.frames
 

@@ -98,3 +98,16 @@ def test_usage_errors_end_with_2(arguments):
     assert done.returncode == 2
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+def test_a_known_verb_alone_is_loaded():
+    code = (
+        "import sys\n"
+        "from dissector.cli.app import VERBS, application\n"
+        "application('read')\n"
+        "print([verb for verb in VERBS if f'dissector.cli.{verb}' in sys.modules])\n"
+        "application('rea')\n"
+        "print([verb for verb in VERBS if f'dissector.cli.{verb}' not in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['read']\n[]\n"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dissector.cli.pump import ERRORS_FOUND, INTERRUPTED, OK, TROUBLE, Plan, pump
+from dissector.sinks import OneByOne
 from dissector.sources import CaptureError
 from tests.sample_events import FINDING, TOTAL, checkpoint_state, page_data
 
@@ -26,17 +27,17 @@ class Script:
         self.script = events
         self.closed = False
 
-    def events(self) -> Iterator[Event]:
+    def batches(self) -> Iterator[list[Event]]:
         for event in self.script:
             if isinstance(event, BaseException):
                 raise event
-            yield event
+            yield [event]
 
     def close(self) -> None:
         self.closed = True
 
 
-class Names:
+class Names(OneByOne):
     """A sink that writes the names of events."""
 
     def __init__(self, output) -> None:

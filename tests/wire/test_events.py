@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dissector.spec import findings, libxc, libxl
-from dissector.wire.events import Finding, Flow, Gap, Record, Resync, Summary, Total
+from dissector.wire.events import Finding, Flow, Gap, Record, Resync, Summary, Total, make_record
 
 KINDS = {
     Record: "record",
@@ -113,3 +113,17 @@ def test_fields_of_a_cut_record():
     assert one.fields["count"] == 3
     assert one.pfns.tolist() == [5, 6]
     assert record(libxl.EMULATOR_CONTEXT, b"\2\0").fields == {}
+
+
+def test_a_record_made_fast_is_a_record():
+    values = {field.name: object() for field in fields(Record)}
+    values |= {"definition": libxc.PAGE_DATA, "layer": "libxc", "lost": ((5, 1),), "complete": False}
+    slow = Record(**values)
+    arguments = {name: value for name, value in values.items() if name not in ("layer", "complete", "type")}
+    fast = make_record(name=values["type"], **arguments)
+    assert type(fast) is Record
+    assert all(getattr(fast, name) is value for name, value in values.items())
+    assert (fast, repr(fast)) == (slow, repr(slow))
+    with pytest.raises(FrozenInstanceError):
+        fast.flow = 1
+    assert make_record(name="", **{**arguments, "lost": ()}).complete
