@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dissector.contents import CaptureContents, seekable_pcap
+from dissector.contents import CaptureContents, can_be_entered
 from dissector.sources import CaptureError, CaptureFile, Chunk, StreamFile, open_capture, runs
 from dissector.walk import Walk
 from dissector.wire import legacy
@@ -61,7 +61,7 @@ class Reader:
         if isinstance(first, StreamFile) and len(self._paths) > 1:
             first.close()
             raise CaptureError(first.name, "a bare stream; bare streams are read one at a time")
-        self._marking = seekable_pcap(self._paths, first)
+        self._marking = can_be_entered(self._paths, first)
 
     @property
     def is_stream(self) -> bool:
@@ -120,7 +120,7 @@ class Reader:
             for run in runs(self._open_all(first)):
                 if isinstance(run, Chunk):
                     if self._marking:
-                        self.contents.mark(walk.number + 1, run.position)
+                        self.contents.mark(walk.number + 1, run.position, run.format, engine.fast)
                     for events in walk.chunk(run):
                         yield from events
                 else:
@@ -171,7 +171,7 @@ def _total_size(paths: Sequence[str | os.PathLike[str]]) -> int | None:
 def read_events(
     *paths: str | os.PathLike[str], as_format: str | None = None, limits: Limits | None = None
 ) -> Iterator[Event]:
-    """Yield every event of the captures at `paths`; see :class:`Reader` for arguments and errors."""
+    """Yield every event of the captures at `paths`, without any index; see :class:`Reader` for arguments and errors."""
     reader = Reader(paths, as_format=as_format, limits=limits)
     try:
         yield from reader.events()

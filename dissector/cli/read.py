@@ -11,7 +11,7 @@ import typer
 
 from dissector.cli import options  # noqa: TC001  likewise
 from dissector.cli.choices import ColourChoice, FormatChoice, TimeChoice
-from dissector.cli.fail import fail
+from dissector.cli.fail import fail, tell
 
 
 def read(
@@ -36,6 +36,7 @@ def read(
     colour: options.Colour = ColourChoice.AUTO,
     no_summary: options.NoSummary = False,
     strict: options.Strict = False,
+    index: options.Index = None,
     max_body: options.MaxBody = None,
     limit: options.Limit = None,
 ) -> None:
@@ -61,7 +62,7 @@ def read(
     from dissector.cli.selection import Selection, canonical_types
     from dissector.cli.show import Show
     from dissector.cli.sizes import parse_limits
-    from dissector.reader import Reader
+    from dissector.indexed import open_input
     from dissector.sources import CaptureError
 
     stdout = sys.stdout
@@ -75,7 +76,13 @@ def read(
             direction=direction.value if direction else None,
             display_filter=display_filter,
         )
-        reader = Reader([str(path) for path in files], as_format=as_format and as_format.value, limits=limits)
+        reader = open_input(
+            [str(path) for path in files],
+            as_format=as_format and as_format.value,
+            limits=limits,
+            index=index,
+            note=tell,
+        )
     except (ValueError, CaptureError) as error:
         fail(str(error))
     show.prepare()

@@ -47,6 +47,7 @@ FOREIGN: Final = {
     b"BZh": "a bzip2 file; decompress it first",
     b"\x04\x22\x4d\x18": "an lz4 file; decompress it first",
     b"PK\x03\x04": "a zip file; unpack it first",
+    b"\x89XENMIG\n": "an index; name the capture that it belongs to",
     b"snoop\x00\x00\x00": "a snoop capture; convert it with editcap",
 }
 
@@ -314,6 +315,11 @@ def open_capture(
     except BaseException:
         source.close()
         raise
+
+
+def is_capture(head: bytes) -> bool:
+    """Tell whether a file that begins so is an uncompressed pcap or pcapng file."""
+    return MAGICS.get(head[:4]) in CAPTURES
 
 
 def _identify(
