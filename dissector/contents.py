@@ -42,6 +42,8 @@ _BEFORE = 2048
 _BEHIND = 1 << 16
 """Frames behind its last one that may hold bytes of it (late retransmissions)."""
 _BLOCK = 1 << 18
+_FURTHER = 64 << 20
+"""Bytes of file behind that which may hold them where frames have no numbers."""
 _CACHED = 8 << 20
 """Longest range that is read as a whole and kept for the next question."""
 _MASK = (1 << 32) - 1
@@ -129,7 +131,12 @@ class CaptureContents:
             within = (max(frames[0] - _BEFORE, opened), min(frames[1] + _BEHIND, closed))
             wanted = _Wanted(key, base or 0, offset, length)
             near = self._marks.near((flow, direction), offset) if len(self._paths) == 1 else None
-            if near is None or not wanted.find(self._entered(near, wanted), within):
+            if not all(frames):  # nobody knows the numbers: see dissector.skim
+                place = near or self._marks.before(frames[0] or opened)
+                if place is not None:
+                    most = 2 * (offset + length - (place.offset or 0)) + _FURTHER
+                    wanted.find(self._entered(place, wanted if near else None, most), (0, _NEVER))
+            elif near is None or not wanted.find(self._entered(near, wanted), within):
                 wanted.find(self._packets(within[0]), within)
             found = wanted.result()
         else:
@@ -179,12 +186,13 @@ class CaptureContents:
         for file in files:
             file.close()
 
-    def _entered(self, place: Place, wanted: _Wanted | None = None) -> Iterator[tuple[int, Packet]]:
+    def _entered(self, place: Place, wanted: _Wanted | None = None, most: int = _NEVER) -> Iterator[tuple[int, Packet]]:
         """Yield numbered packets of an uncompressed file from a mark on.
 
         Args:
             place: The mark.
             wanted: Leave out packets that can have no byte of this.
+            most: Bytes of the file to read at most.
         """
         form = resumed(self._paths[0], place.state)
         number = place.frame
@@ -192,7 +200,8 @@ class CaptureContents:
         with Path(self._paths[0]).open("rb") as file:
             file.seek(place.position)
             rest = b""
-            while block := file.read(_BLOCK):
+            while most > 0 and (block := file.read(_BLOCK)):
+                most -= len(block)
                 buffer = memoryview(rest + block)
                 at, end = 0, len(buffer)
                 while True:

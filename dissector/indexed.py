@@ -46,6 +46,7 @@ def open_input(
     as_format: str | None = None,
     limits: Limits | None = None,
     index: bool | None = None,
+    skim: bool = False,
     note: Callable[[str], None] = lambda text: None,
 ) -> Input:
     """Open an input: through its index where there is a fresh one.
@@ -55,6 +56,7 @@ def open_input(
         as_format: Likewise.
         limits: Likewise.
         index: Make an index if there is no fresh one (True), use one that is there (None), or do neither (False).
+        skim: Pass over page contents in the file, see :mod:`dissector.skim`. A fresh index answers better.
         note: Is told in one line each why an index is not used or not made. Reading goes on all the same.
 
     Raises:
@@ -71,19 +73,21 @@ def open_input(
             except UnusableIndexError as error:
                 if error.text:
                     note(error.text)
-                if index and not error.foreign:
+                if index and skim:
+                    note("no index: not everything is looked at with --skim")
+                elif index and not error.foreign:
                     return IndexingInput(_reader(names, as_format, limits), names[0], stamp, note)
         elif index:
             note("no index: the input is no regular file")
     elif index:
         note("no index: only a single file has one")
-    return _reader(names, as_format, limits)
+    return _reader(names, as_format, limits, skim=skim)
 
 
-def _reader(names: Sequence[str], as_format: str | None, limits: Limits) -> Reader:
+def _reader(names: Sequence[str], as_format: str | None, limits: Limits, *, skim: bool = False) -> Reader:
     from dissector.reader import Reader  # what reads captures is not loaded where an index answers
 
-    return Reader(names, as_format=as_format, limits=limits)
+    return Reader(names, as_format=as_format, limits=limits, skim=skim)
 
 
 class IndexedInput:

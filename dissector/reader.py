@@ -32,6 +32,7 @@ class Reader:
         paths: file names.
         as_format: ``pcap``, ``pcapng``, ``xl``, ``libxl`` or ``libxc`` to force what the input is taken for.
         limits: bounds on memory.
+        skim: pass over page contents in the file, see :mod:`dissector.skim`; only in one uncompressed capture file.
 
     Raises:
         CaptureError: a file is missing, empty, or not what we read; with one line that says so.
@@ -43,6 +44,7 @@ class Reader:
         *,
         as_format: str | None = None,
         limits: Limits | None = None,
+        skim: bool = False,
     ) -> None:
         self.limits = limits or Limits()
         self.bytes_total: int | None = _total_size(paths)
@@ -62,6 +64,11 @@ class Reader:
             first.close()
             raise CaptureError(first.name, "a bare stream; bare streams are read one at a time")
         self._marking = can_be_entered(self._paths, first)
+        self._skimmer = None
+        if skim and self._marking and isinstance(first, CaptureFile):
+            from dissector.skim import Skimmer
+
+            self._skimmer = Skimmer(first, self.engine)
 
     @property
     def is_stream(self) -> bool:
@@ -123,6 +130,8 @@ class Reader:
                         self.contents.mark(walk.number + 1, run.position, run.format, engine.fast)
                     for events in walk.chunk(run):
                         yield from events
+                    if self._skimmer is not None and run.reason is None and self._skimmer.consider(run):
+                        walk.numbered = False
                 else:
                     yield from walk.packet(run)
         except CaptureError as error:
@@ -135,6 +144,8 @@ class Reader:
                     engine.left_out(mark.key, mark.seq, mark.length, mark.ack, walk.number, mark.time)
             if file.truncated:
                 yield from engine.capture_cut(f"{file.name}: {file.truncated}")
+        if self._skimmer is not None and self._skimmer.unseen:
+            yield from engine.capture_skimmed(self._skimmer.unseen, self.bytes_total or 0)
         yield from engine.finish()
         if damage is not None:
             raise damage

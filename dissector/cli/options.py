@@ -60,14 +60,6 @@ Colour = Annotated[
 ]
 NoSummary = Annotated[bool, typer.Option("-q", "--no-summary", help="no summary at the end")]
 Strict = Annotated[bool, typer.Option("--strict", help="exit with status 1 if the stream has errors")]
-Index = Annotated[
-    bool | None,
-    typer.Option(
-        "--index/--no-index",
-        show_default=False,
-        help="make FILE.xmi, so that later commands need not read FILE again; or do not use it (docs/index.md)",
-    ),
-]
 MaxBody = Annotated[
     str | None, typer.Option("--max-body", metavar="SIZE", help="keep at most so much of one body, such as 64M")
 ]

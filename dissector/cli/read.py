@@ -36,7 +36,18 @@ def read(
     colour: options.Colour = ColourChoice.AUTO,
     no_summary: options.NoSummary = False,
     strict: options.Strict = False,
-    index: options.Index = None,
+    index: Annotated[
+        bool | None,
+        typer.Option(
+            "--index/--no-index",
+            show_default=False,
+            help="make FILE.xmi, so that later commands need not read FILE; or do not use it (docs/index.md)",
+        ),
+    ] = None,
+    skim: Annotated[
+        bool,
+        typer.Option("--skim", help="pass over page contents in the file; losses there stay unknown (docs/skim.md)"),
+    ] = False,
     max_body: options.MaxBody = None,
     limit: options.Limit = None,
 ) -> None:
@@ -81,6 +92,7 @@ def read(
             as_format=as_format and as_format.value,
             limits=limits,
             index=index,
+            skim=skim,
             note=tell,
         )
     except (ValueError, CaptureError) as error:

@@ -388,6 +388,10 @@ class PcapngFormat:
         self._set_order(shape[-1])
         self.interfaces = [Interface(*interface) for interface in interfaces]
 
+    def is_packet(self, buffer: memoryview, position: int) -> bool:
+        """Tell whether an enhanced packet block begins there, and can be told to."""
+        return position + 32 <= len(buffer) and self._u32(buffer, position) == ENHANCED_PACKET
+
     def _u32(self, buffer: memoryview, position: int) -> int:
         return int.from_bytes(buffer[position : position + 4], "little" if self._order == "<" else "big")
 

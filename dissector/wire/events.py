@@ -66,7 +66,8 @@ class Record:
     time_end: int | None
     first_frame: int
     last_frame: int
-    complete: bool
+    complete: bool | None
+    """Whether all bytes were there; None: they were not looked at (``unseen``), and nothing is known to be missing."""
     lost: tuple[tuple[int, int], ...]
     """Missing bytes as (stream offset, length), clipped to this record."""
     definition: model.Record
@@ -80,6 +81,8 @@ class Record:
     """Further facts about this record that are not in its body (``stray``)."""
     source: ContentsSource | None = field(default=None, repr=False, compare=False)
     """Where the bytes that were not kept can be read again; None when nowhere."""
+    unseen: tuple[tuple[int, int], ...] = ()
+    """Bytes that were passed over in the file without a look (stream offset, length), clipped to this record."""
 
     @property
     def fields(self) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class Follower:
         self._pages_seen = False
         self._queue: deque[Unit | Resync | Finding] = deque()
         self._lost: list[tuple[int, int]] = []
+        self._unseen: list[tuple[int, int]] = []
         self._told: set[str] = set()
         self.last_frame = 0
         self.last_time: int | None = None
@@ -85,6 +86,11 @@ class Follower:
         """Account for bytes inside `skip` that were passed without being looked at."""
         self.position += count
         self.framer.advance(count, self.last_frame, self.last_time)
+
+    def jump(self, count: int) -> None:
+        """Account for bytes inside `skip` that nobody looked for, so that it is not known whether they came."""
+        self._unseen.append((self.position, self.position + count))
+        self.advance(count)
 
     def passed(self, frame: int, time: int | None) -> None:
         """Note which frame was the last whose bytes were passed by :meth:`advance`."""
@@ -343,6 +349,9 @@ class Follower:
 
     def _record(self, unit: Unit) -> Record:
         missing = self._missing(unit)
+        unseen = tuple((start, end - start) for start, end in self._unseen if start < unit.end)
+        if unseen:
+            self._unseen = [(start, end) for start, end in self._unseen if start >= unit.end]
         return Record(
             flow=self.flow.number,
             direction=self._direction,
@@ -356,7 +365,7 @@ class Follower:
             time_end=unit.time_end if unit.time_end is not None else self.last_time,
             first_frame=unit.first_frame,
             last_frame=unit.last_frame or self.last_frame,
-            complete=not missing,
+            complete=None if unseen and not missing else not missing,
             lost=tuple(missing),
             definition=unit.definition,
             order=unit.order,
@@ -364,4 +373,5 @@ class Follower:
             header_size=unit.header_size,
             extra=unit.extra,
             source=self.flow.contents,
+            unseen=unseen,
         )

@@ -60,7 +60,7 @@ class Statistics:
 
     def _record(self, record: Record) -> None:
         self.records[f"{record.layer} {record.type}"] += 1
-        if not record.complete:
+        if record.complete is False:
             self.incomplete += 1
         if record.direction == "reverse":
             self._reverse.add(record.type)
@@ -126,7 +126,7 @@ class Statistics:
         if last is None:
             return "nothing sent after the banner" if "BANNER" in self._reverse else "no record seen"
         if (
-            not last.complete
+            last.complete is False
             and end != "capture end"
             and last.lost
             and last.lost[-1][0] + last.lost[-1][1] >= (last.offset + last.size)
