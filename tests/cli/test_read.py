@@ -260,3 +260,20 @@ def test_no_index_for_several_files_nor_pipes_nor_the_impatient(tmp_path):
     assert early.stderr == "xendissect: no index: the capture was not read to its end\n"
     assert early.returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == [MIGRATION.name]
+
+
+def test_skim(tmp_path):
+    from bench.generate import Options, generate
+
+    capture = tmp_path / "made.pcap"
+    generate(capture, Options(size=16 << 20))
+    full, skimmed = (records(run("read", "--json", *more, capture).stdout) for more in ((), ("--skim",)))
+    unlike = {"complete", "unseen", "first_frame", "last_frame"}
+    assert [{key: one[key] for key in one if key not in unlike} for one in skimmed] == [
+        {key: one[key] for key in one if key not in unlike} for one in full
+    ]
+    assert any(one["complete"] is None for one in skimmed)
+    text = run("read", "--skim", capture)
+    assert "were not looked at" in text.stdout
+    assert "LOST" not in text.stdout
+    assert "CUT" not in text.stdout
