@@ -135,7 +135,7 @@ class IndexedContents:
 
             self._contents = CaptureContents([self._path], self._stamp.as_format)
             self._contents.load(IndexFile.places(self._closing))
-        if Stamp.take(self._path, self._stamp.as_format, self._stamp.limits) != self._stamp:
+        if not self._stamp.holds(self._path):
             raise LostBytesError(f"{self._path} has changed, or is gone")
         return self._contents.read(flow, direction, offset, length, frames)
 

@@ -71,6 +71,14 @@ class Stamp:
             limits,
         )
 
+    def holds(self, path: str) -> bool:
+        """Tell by size and time of last change whether the file is still as it was."""
+        try:
+            status = os.stat(path)  # noqa: PTH116  paths are texts here
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns)
+
     def text(self) -> bytes:
         """Return all of it, and which program this is, as a line that is compared as a whole."""
         facts = asdict(self)

@@ -74,3 +74,12 @@ def test_what_has_none(tmp_path):
     assert take(tmp_path / "pipe") is None
     assert take(tmp_path) is None
     assert take(tmp_path / "missing") is None
+
+
+def test_holds(capture):
+    before = take(capture)
+    assert before.holds(str(capture))
+    os.utime(capture, ns=(1, 2))
+    assert not before.holds(str(capture))
+    capture.unlink()
+    assert not before.holds(str(capture))
