@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from dissector.wire.engine import Engine
     from dissector.wire.flow import Connection
 
+FARTHEST: Final = 1 << 30
+"""Stream bytes passed over at once: sequence numbers tell no more than twice that, and a legacy stream has no end."""
 LEAST: Final = 1 << 19
 """Fewer stream bytes than this are not worth a jump."""
 PROOF: Final = 68 << 10
@@ -85,7 +87,7 @@ class Skimmer:
             return False
         connection.catch_up()
         index = 0 if connection.flow.followers[0].role == "forward" else 1
-        half, skip = connection.halves[index], connection.flow.followers[index].skip
+        half, skip = connection.halves[index], min(connection.flow.followers[index].skip, FARTHEST)
         other = connection.halves[1 - index]
         if skip < LEAST or not half.in_order or (other.started and not other.in_order):
             return False

@@ -241,3 +241,23 @@ def test_no_index_is_made(tmp_path):
     opened.close()
     assert said == ["no index: not everything is looked at with --skim"]
     assert not (tmp_path / "made1.xmi").exists()
+
+
+@pytest.mark.parametrize("size", [4, 40])
+def test_a_legacy_stream_has_no_end(size, tmp_path):
+    data = made(tmp_path, size=size * MIB)
+    at = data.index(b"LibxlFmt")
+    path = tmp_path / "legacy"
+    path.write_bytes(data[:at] + b"LinuxGuestRecord" + data[at + 16 :])
+    full, skimmed = events(path, skim=False), events(path, skim=True)
+    assert [e.id for e in full if isinstance(e, Finding)] == ["stream.legacy"]
+    assert next(e.id for e in skimmed if isinstance(e, Finding)) == "stream.legacy"
+    assert records(full) == records(skimmed) == []
+
+
+def test_idle_connections_do_not_matter(tmp_path):
+    data = made(tmp_path)
+    ack = next(packet for packet in packets(data) if len(packet) == 16 + 66 and packet[16 + 47] == 0x10)
+    path = tmp_path / "idle"
+    path.write_bytes(data[:24] + on_port(ack, 41235) + data[24:])
+    assert compare(path) > 50

@@ -178,6 +178,9 @@ class Engine:
             flow = connection.flow
             if index or flow.ended or flow.uninteresting:
                 continue
+            idle = not (connection.halves[0].started or connection.halves[1].started)
+            if not flow.announced and idle:
+                continue
             if found is not None or not flow.announced:
                 return None
             found = connection
