@@ -1419,7 +1419,7 @@ local RULES = {
   ["capture.skim"] = {
     id = "capture.skim",
     severity = "note",
-    text = "{unseen} of {size} bytes of the capture ({share} %) were not looked at: what is lost or happens there is unknown, and frames behind have no numbers",
+    text = "{unseen} of {size} bytes of the capture ({share} %) were not looked at; what happens there is unknown",
     section = "",
   },
   ["capture.dropped"] = {

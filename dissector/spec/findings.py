@@ -49,8 +49,7 @@ SLIM = Rule("capture.slim", "note", "page contents were cut out of this capture 
 SKIM = Rule(
     "capture.skim",
     "note",
-    "{unseen} of {size} bytes of the capture ({share} %) were not looked at: what is lost or happens there is unknown, "
-    "and frames behind have no numbers",
+    "{unseen} of {size} bytes of the capture ({share} %) were not looked at; what happens there is unknown",
     "",
 )
 DROPPED = Rule("capture.dropped", "warn", "the capture lost {count} packets that came faster than it took them", "")
