@@ -173,6 +173,8 @@ def _head(record: Record) -> bytes:
     definition = record.definition
     if record.type != definition.name or record.layer != definition.layer:
         raise NotIndexableError(f"{record.layer} {record.type} is not named as in its definition")
+    if record.unseen or record.complete is None:
+        raise NotIndexableError("not all of the capture was looked at")
     number = _NUMBERS.get((record.layer, record.type))
     if number is None:
         number = _UNKNOWN[record.layer]

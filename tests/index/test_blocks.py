@@ -137,6 +137,7 @@ RECORD = Record(
         {"type": "OTHER"},
         {"definition": dataclasses.replace(spec.BY_NAME["libxl", "END"], meaning="another")},
         {"extra": {"bytes": b""}},
+        {"complete": None, "unseen": ((0, 8),)},
     ],
 )
 def test_what_has_no_room_is_refused(change):
