@@ -56,7 +56,10 @@ __all__ = [
 
 
 def events(
-    *paths: str | os.PathLike[str], as_format: str | None = None, limits: Limits | None = None
+    *paths: str | os.PathLike[str],
+    as_format: str | None = None,
+    limits: Limits | None = None,
+    index: bool | None = None,
 ) -> Iterator[Event]:
     """Yield everything that is found in the captures at `paths`, in stream order for each direction.
 
@@ -64,6 +67,8 @@ def events(
         paths: pcap or pcapng files, ``.gz`` and ``.zst`` too; ``-`` for stdin; or one save image or raw stream.
         as_format: force what the input is taken for: ``pcap``, ``pcapng``, ``xl``, ``libxl`` or ``libxc``.
         limits: bounds on memory; the defaults are safe.
+        index: of a single file (docs/index.md). None: use the index beside it if it is fresh; True: make one if it is
+            not; False: do neither. The events are the same.
 
     Yields:
         Record, Flow, Gap, Resync, Finding and Summary objects (design: JSON contract, docs/json.md).
@@ -71,9 +76,9 @@ def events(
     Raises:
         CaptureError: an input is missing, empty or unreadable.
     """
-    from dissector.reader import read_events
+    from dissector.indexed import input_events
 
-    return read_events(*paths, as_format=as_format, limits=limits)
+    return input_events(*paths, as_format=as_format, limits=limits, index=index)
 
 
 def read(
@@ -81,6 +86,7 @@ def read(
     display_filter: str | None = None,
     as_format: str | None = None,
     limits: Limits | None = None,
+    index: bool | None = None,
 ) -> Iterator[Record]:
     """Yield the records of the captures at `paths`; arguments and errors as :func:`events`.
 
@@ -90,6 +96,7 @@ def read(
             (docs/display-filter.md).
         as_format: see :func:`events`.
         limits: see :func:`events`.
+        index: see :func:`events`.
 
     Raises:
         FilterError: the filter cannot be understood (a ValueError).
@@ -98,7 +105,7 @@ def read(
     from dissector.wire.events import Record
 
     matches = compile_filter(display_filter) if display_filter else None
-    found = events(*paths, as_format=as_format, limits=limits)
+    found = events(*paths, as_format=as_format, limits=limits, index=index)
     return (event for event in found if isinstance(event, Record) and (matches is None or matches(event)))
 
 

@@ -2,35 +2,53 @@
 """Reading page contents and large bodies again from the capture, when a script asks for them.
 
 The engine never keeps page contents. A record knows its frames and stream offsets; from those the bytes are put
-together again here, out of the same frames. Uncompressed pcap files are entered near the first frame, others are read
-from the beginning.
+together again here, out of the same frames. One uncompressed capture file is entered near the bytes (`Marks`); several
+files and compressed ones are read from the beginning.
 """
 
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dissector.sources import CaptureFile, Chunk, PcapFormat, StreamFile, open_capture, runs
+from dissector.marks import Marks
+from dissector.sources import (
+    CaptureError,
+    CaptureFile,
+    Chunk,
+    PcapFormat,
+    PcapngFormat,
+    StreamFile,
+    is_capture,
+    open_capture,
+    resumed,
+    runs,
+)
 from dissector.wire.events import LostBytesError
-from dissector.wire.frame import FrameDecoder, UnknownLinkType
+from dissector.wire.frame import FrameDecoder, UnknownLinkType, reverse_key
+from dissector.wire.halfflow import ACK, IGNORE, LIMIT, NEXT_SEQ
+from dissector.wire.kernel import make_kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from dissector.sources import Packet
+    from dissector.marks import Place
+    from dissector.sources import CaptureFormat, Packet
 
 _BEFORE = 2048
 """Frames in front of a record's first one that may hold bytes of it (segments out of order)."""
 _BEHIND = 1 << 16
 """Frames behind its last one that may hold bytes of it (late retransmissions)."""
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
+_FURTHER = 64 << 20
+"""Bytes of file behind that which may hold them where frames have no numbers."""
 _CACHED = 8 << 20
 """Longest range that is read as a whole and kept for the next question."""
 _MASK = (1 << 32) - 1
+_NEVER = 1 << 62
+"""In place of a flow's last frame: it goes on."""
 
 
 class CaptureContents:
@@ -41,7 +59,8 @@ class CaptureContents:
         self._as_format = as_format
         self._places: dict[tuple[int, str], tuple[bytes, list[int | None], int]] = {}
         self._spans: dict[int, tuple[int, int]] = {}
-        self._marks: list[tuple[int, int]] = []
+        self._under_way: dict[int, None] = {}
+        self._marks = Marks()
         self._cache: OrderedDict[tuple[int, str, int, int], bytes] = OrderedDict()
 
     def register(self, flow: int, direction: str, key: bytes, bases: list[int | None], index: int) -> None:
@@ -51,10 +70,48 @@ class CaptureContents:
     def span(self, flow: int, first: int, last: int) -> None:
         """Learn which frames a flow lies in: before and behind them its ports may belong to another connection."""
         self._spans[flow] = (first, last)
+        if last < _NEVER:
+            self._under_way.pop(flow, None)
+        else:
+            self._under_way[flow] = None
 
-    def mark(self, frame: int, position: int) -> None:
-        """Learn that the record of frame `frame` begins at file position `position` (one uncompressed pcap file)."""
-        self._marks.append((frame, position))
+    def mark(self, frame: int, position: int, form: CaptureFormat, fast: Mapping[bytes, list[int]]) -> None:
+        """Learn that the record of frame `frame` begins at file position `position` (one uncompressed file).
+
+        Args:
+            frame: Number of the next packet.
+            position: File offset.
+            form: The format, as it is there.
+            fast: As in :class:`~dissector.wire.engine.Engine`: how far each connection is.
+        """
+        if isinstance(form, PcapFormat | PcapngFormat):
+            offsets: dict[tuple[int, str], int] = {}
+            for flow in self._under_way:
+                for direction in ("forward", "reverse"):
+                    key, bases, index = self._places[flow, direction]
+                    base, state = bases[index], fast.get(key)
+                    if base is not None and state is not None and state[LIMIT] != IGNORE:
+                        before = self._marks.latest((flow, direction))
+                        offsets[flow, direction] = before + (state[NEXT_SEQ] - base - before & _MASK)
+            self._marks.add(frame, position, form.state(), offsets)
+
+    def dump(self) -> dict[str, Any]:
+        """Return what was learned in lists of numbers and texts, for :meth:`load`."""
+        return {
+            "places": [
+                [flow, direction, key.hex(), bases[index]]
+                for (flow, direction), (key, bases, index) in self._places.items()
+            ],
+            "spans": [[flow, *span] for flow, span in self._spans.items()],
+            "marks": self._marks.dump(),
+        }
+
+    def load(self, dumped: Mapping[str, Any]) -> None:
+        """Learn again what :meth:`dump` returned."""
+        for flow, direction, key, base in dumped["places"]:
+            self._places[flow, direction] = (bytes.fromhex(key), [base], 0)
+        self._spans = {flow: (first, last) for flow, first, last in dumped["spans"]}
+        self._marks = Marks.load(dumped["marks"])
 
     def read(self, flow: int, direction: str, offset: int, length: int, frames: tuple[int, int]) -> bytes:
         """Return `length` stream bytes from `offset`, found around the given first and last frame.
@@ -70,9 +127,18 @@ class CaptureContents:
         key, bases, index = self._places[flow, direction]
         base = bases[index]
         if key:
-            opened, closed = self._spans.get(flow, (0, 1 << 62))
+            opened, closed = self._spans.get(flow, (0, _NEVER))
             within = (max(frames[0] - _BEFORE, opened), min(frames[1] + _BEHIND, closed))
-            found = self._from_packets(key, base or 0, offset, length, within)
+            wanted = _Wanted(key, base or 0, offset, length)
+            near = self._marks.near((flow, direction), offset) if len(self._paths) == 1 else None
+            if not all(frames):  # nobody knows the numbers: see dissector.skim
+                place = near or self._marks.before(frames[0] or opened)
+                if place is not None:
+                    most = 2 * (offset + length - (place.offset or 0)) + _FURTHER
+                    wanted.find(self._entered(place, wanted if near else None, most), (0, _NEVER))
+            elif near is None or not wanted.find(self._entered(near, wanted), within):
+                wanted.find(self._packets(within[0]), within)
+            found = wanted.result()
         else:
             found = self._from_stream(offset, length)
         if length <= _CACHED:
@@ -96,36 +162,12 @@ class CaptureContents:
                     return bytes(found)
         raise LostBytesError("the file ends before these bytes")
 
-    def _from_packets(self, key: bytes, base: int, offset: int, length: int, frames: tuple[int, int]) -> bytes:
-        first, last = frames
-        decoder = FrameDecoder()
-        result = bytearray(length)
-        missing = [(offset, offset + length)]
-        for number, packet in self._packets(first):
-            if number > last:
-                break
-            if number < first:
-                continue
-            try:
-                segment = decoder.decode(packet.linktype, packet.data, packet.wire_length)
-            except UnknownLinkType:
-                continue
-            if segment is None or segment.key != key or not segment.payload:
-                continue
-            delta = (segment.seq - base - offset) & _MASK
-            start = offset + (delta if delta < 1 << 31 else delta - (1 << 32))
-            missing = _place(result, offset, missing, start, segment.payload)
-            if not missing:
-                return bytes(result)
-        raise LostBytesError(f"stream bytes {offset} to {offset + length - 1} are not all in the capture")
-
     def _packets(self, first: int) -> Iterator[tuple[int, Packet]]:
         """Yield numbered packets, from frame `first` or earlier on."""
-        if len(self._paths) == 1 and self._marks:
-            at = bisect_right(self._marks, (max(first, 1), 1 << 62)) - 1
-            if at >= 0:
-                yield from self._entered(*self._marks[at])
-                return
+        place = self._marks.before(max(first, 1)) if len(self._paths) == 1 else None
+        if place is not None:
+            yield from self._entered(place)
+            return
         files = [open_capture(path, as_format=self._as_format) for path in self._paths]
         number = 0
         for run in runs(file for file in files if isinstance(file, CaptureFile)):
@@ -144,37 +186,110 @@ class CaptureContents:
         for file in files:
             file.close()
 
-    def _entered(self, number: int, position: int) -> Iterator[tuple[int, Packet]]:
-        """Yield packets of an uncompressed pcap file from a marked position on."""
-        form = PcapFormat(self._paths[0])
+    def _entered(self, place: Place, wanted: _Wanted | None = None, most: int = _NEVER) -> Iterator[tuple[int, Packet]]:
+        """Yield numbered packets of an uncompressed file from a mark on.
+
+        Args:
+            place: The mark.
+            wanted: Leave out packets that can have no byte of this.
+            most: Bytes of the file to read at most.
+        """
+        form = resumed(self._paths[0], place.state)
+        number = place.frame
+        kernel, fast = make_kernel(), wanted.passing(place) if wanted is not None else None
         with Path(self._paths[0]).open("rb") as file:
-            form.header(memoryview(file.read(24)))
-            file.seek(position)
+            file.seek(place.position)
             rest = b""
-            while block := file.read(_BLOCK):
-                view = memoryview(rest + block)
-                at = 0
+            while most > 0 and (block := file.read(_BLOCK)):
+                most -= len(block)
+                buffer = memoryview(rest + block)
+                at, end = 0, len(buffer)
                 while True:
-                    behind, packet = form.packet(view, at, len(view))
-                    if packet is None:
+                    if fast is not None and form.linktype is not None:
+                        kernel.slim = bool(form.slim)
+                        at, passed = kernel.forward(buffer, at, end, form.shape, form.linktype, fast)
+                        number += passed
+                    try:
+                        behind, packet = form.packet(buffer, at, end)
+                    except CaptureError:  # where reading ended the first time too
+                        return
+                    if behind == at:
                         break
                     at = behind
-                    yield number, packet
-                    number += 1
-                rest = bytes(view[at:])
+                    if packet is not None:
+                        yield number, packet
+                        number += 1
+                rest = bytes(buffer[at:])
 
 
-def seekable_pcap(paths: Sequence[str | os.PathLike[str]], file: object) -> bool:
-    """Tell whether the input is one uncompressed pcap file that can be entered anywhere."""
-    if len(paths) != 1 or not isinstance(file, CaptureFile) or not isinstance(file.format, PcapFormat):
-        return False
-    if not file.format.shape.startswith("pcap"):
+class _Wanted:
+    """Stream bytes that are being put together out of packets; of several copies of a byte the first one counts."""
+
+    def __init__(self, key: bytes, base: int, offset: int, length: int) -> None:
+        self._key, self._base, self._offset, self._length = key, base, offset, length
+        self._result = bytearray(length)
+        self._missing = [(offset, offset + length)]
+        self._decoder = FrameDecoder()
+        self._fast = [0, 0, -1]
+
+    def passing(self, place: Place) -> dict[bytes, list[int]]:
+        """Return what lets the kernel pass the packets from a mark on that lie before the wanted bytes."""
+        self._fast[NEXT_SEQ] = self._base + (place.offset or 0) & _MASK
+        self._limit(self._offset - (place.offset or 0))
+        return {self._key: self._fast, reverse_key(self._key): [0, IGNORE, -1]}
+
+    def _limit(self, left: int) -> None:
+        """A segment across the sequence wrap is not passed: as in :meth:`~dissector.wire.flow.Connection.publish`."""
+        self._fast[LIMIT] = min(self._fast[NEXT_SEQ] + max(left, 0), 1 << 32)
+        self._fast[ACK] = -1
+
+    def find(self, packets: Iterator[tuple[int, Packet]], within: tuple[int, int]) -> bool:
+        """Take numbered packets, those of the given first to last frame; whether all bytes were found."""
+        first, last = within
+        for number, packet in packets:
+            if number > last:
+                break
+            if number >= first:
+                self._take(packet)
+                if not self._missing:
+                    break
+        return not self._missing
+
+    def _take(self, packet: Packet) -> None:
+        try:
+            segment = self._decoder.decode(packet.linktype, packet.data, packet.wire_length)
+        except UnknownLinkType:
+            return
+        if segment is None or segment.key != self._key or not segment.payload:
+            return
+        delta = (segment.seq - self._base - self._offset) & _MASK
+        start = self._offset + (delta if delta < 1 << 31 else delta - (1 << 32))
+        self._missing = _place(self._result, self._offset, self._missing, start, segment.payload)
+        behind = start + segment.length
+        self._fast[NEXT_SEQ] = self._base + behind & _MASK
+        self._limit(self._offset - behind)
+
+    def result(self) -> bytes:
+        """Return them.
+
+        Raises:
+            LostBytesError: not all of them were found.
+        """
+        if self._missing:
+            last = self._offset + self._length - 1
+            raise LostBytesError(f"stream bytes {self._offset} to {last} are not all in the capture")
+        return bytes(self._result)
+
+
+def can_be_entered(paths: Sequence[str | os.PathLike[str]], file: object) -> bool:
+    """Tell whether the input is one uncompressed capture file that can be entered anywhere."""
+    if len(paths) != 1 or not isinstance(file, CaptureFile):
         return False
     path = Path(os.fspath(paths[0]))
     if not path.is_file():
         return False
     with path.open("rb") as raw:
-        return raw.read(2) in (b"\xd4\xc3", b"\xa1\xb2", b"\x4d\x3c", b"\xa1\xb2")
+        return is_capture(raw.read(4))
 
 
 def _place(

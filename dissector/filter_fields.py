@@ -132,7 +132,9 @@ def _common() -> Iterator[FilterField]:
     for name in ("time", "time_end"):
         yield FilterField(name, "time", attribute(name))
     yield FilterField("complete", "bool", attribute("complete"))
-    yield FilterField("lost", "number", lambda record: (sum(n for _, n in record.lost),) if not record.complete else ())
+    yield FilterField(
+        "lost", "number", lambda record: (sum(n for _, n in record.lost),) if record.complete is False else ()
+    )
     for layer in ("xl", "libxl", "libxc"):
         yield FilterField(layer, "presence", _of_layer(layer))
 

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dissector.contents import CaptureContents, seekable_pcap
+from dissector.contents import CaptureContents, can_be_entered
 from dissector.sources import CaptureError, CaptureFile, Chunk, StreamFile, open_capture, runs
 from dissector.walk import Walk
 from dissector.wire import legacy
@@ -33,6 +33,7 @@ class Reader:
         paths: file names.
         as_format: ``pcap``, ``pcapng``, ``xl``, ``libxl`` or ``libxc`` to force what the input is taken for.
         limits: bounds on memory.
+        skim: pass over page contents in the file, see :mod:`dissector.skim`; only in one uncompressed capture file.
 
     Raises:
         CaptureError: a file is missing, empty, or not what we read; with one line that says so.
@@ -44,6 +45,7 @@ class Reader:
         *,
         as_format: str | None = None,
         limits: Limits | None = None,
+        skim: bool = False,
     ) -> None:
         self.limits = limits or Limits()
         self.bytes_total: int | None = _total_size(paths)
@@ -62,7 +64,12 @@ class Reader:
         if isinstance(first, StreamFile) and len(self._paths) > 1:
             first.close()
             raise CaptureError(first.name, "a bare stream; bare streams are read one at a time")
-        self._marking = seekable_pcap(self._paths, first)
+        self._marking = can_be_entered(self._paths, first)
+        self._skimmer = None
+        if skim and self._marking and isinstance(first, CaptureFile):
+            from dissector.skim import Skimmer
+
+            self._skimmer = Skimmer(first, self.engine)
 
     @property
     def is_stream(self) -> bool:
@@ -125,8 +132,10 @@ class Reader:
             for run in runs(self._open_all(first)):
                 if isinstance(run, Chunk):
                     if self._marking:
-                        self.contents.mark(walk.number + 1, run.position)
+                        self.contents.mark(walk.number + 1, run.position, run.format, engine.fast)
                     yield from walk.chunk(run)
+                    if self._skimmer is not None and run.reason is None and self._skimmer.consider(run):
+                        walk.numbered = False
                 else:
                     yield walk.packet(run)
         except CaptureError as error:
@@ -139,6 +148,8 @@ class Reader:
                     engine.left_out(mark.key, mark.seq, mark.length, mark.ack, walk.number, mark.time)
             if file.truncated:
                 yield engine.capture_cut(f"{file.name}: {file.truncated}")
+        if self._skimmer is not None and self._skimmer.unseen:
+            yield engine.capture_skimmed(self._skimmer.unseen, self.bytes_total or 0)
         yield engine.finish()
         if damage is not None:
             raise damage
@@ -175,7 +186,7 @@ def _total_size(paths: Sequence[str | os.PathLike[str]]) -> int | None:
 def read_events(
     *paths: str | os.PathLike[str], as_format: str | None = None, limits: Limits | None = None
 ) -> Iterator[Event]:
-    """Yield every event of the captures at `paths`; see :class:`Reader` for arguments and errors."""
+    """Yield every event of the captures at `paths`, without any index; see :class:`Reader` for arguments and errors."""
     reader = Reader(paths, as_format=as_format, limits=limits)
     try:
         yield from reader.events()

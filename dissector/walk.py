@@ -40,6 +40,8 @@ class Walk:
     def __init__(self, engine: Engine, recorder: Recorder | None = None) -> None:
         self.number = 0
         """Number of the last frame taken."""
+        self.numbered = True
+        """False once part of the capture was passed over: nobody knows the numbers of frames any more."""
         self.recorder = recorder
         self.engine = engine
         self._kernel = make_kernel()
@@ -60,7 +62,7 @@ class Walk:
                 position, passed = kernel.forward(buffer, position, end, form.shape, linktype, fast)
                 if kernel.latest is not None:
                     time = form.time_at(buffer, kernel.latest_at)
-                    engine.passed(kernel.latest, number + kernel.latest_number + 1, time)
+                    engine.passed(kernel.latest, number + kernel.latest_number + 1 if self.numbered else 0, time)
                 number += passed
                 if passed and recorder is not None:
                     recorder.passed(form, buffer, start, position, kernel)
@@ -84,7 +86,9 @@ class Walk:
                 yield events
         chunk.consumed = position
         chunk.packets = number - first
-        self.number = engine.frames = number
+        self.number = number
+        if self.numbered:
+            engine.frames = number
         if recorder is not None:
             recorder.flush()
 
@@ -97,7 +101,8 @@ class Walk:
         for key, seq, length, time, ack in packet.left_out:
             engine.left_out(key, seq, length, ack, number - 1, time)
         engine.snapped = packet.snapped
-        events = engine.packet(number, packet.time, packet.linktype, packet.data, packet.wire_length)
+        shown = number if self.numbered else 0
+        events = engine.packet(shown, packet.time, packet.linktype, packet.data, packet.wire_length)
         if self.recorder is not None:
             self.recorder.packet(packet, form)
             if alone:

@@ -1416,6 +1416,12 @@ local RULES = {
     text = "page contents were cut out of this capture on purpose; pages can not be read",
     section = "",
   },
+  ["capture.skim"] = {
+    id = "capture.skim",
+    severity = "note",
+    text = "{unseen} of {size} bytes of the capture ({share} %) were not looked at; what happens there is unknown",
+    section = "",
+  },
   ["capture.dropped"] = {
     id = "capture.dropped",
     severity = "warn",
@@ -1507,6 +1513,7 @@ local FINDING = {
   MESSAGE = "xl.message",
   SNAPLEN = "capture.snaplen",
   SLIM = "capture.slim",
+  SKIM = "capture.skim",
   DROPPED = "capture.dropped",
   CAPTURE_CUT = "capture.cut",
   MALFORMED = "capture.malformed",

@@ -11,6 +11,11 @@ import typer
 from dissector.cli import PROGRAM
 
 
+def tell(message: str) -> None:
+    """Say something in one line on standard error, and go on."""
+    sys.stderr.write(f"{PROGRAM}: {message}\n")
+
+
 def fail(message: str) -> NoReturn:
     """End with one line on standard error, status 2."""
     sys.stderr.write(f"{PROGRAM}: {message}\n")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import TextIO
 
-    from dissector.reader import Reader
+    from dissector.indexed import Input
     from dissector.sinks import Output, Sink
     from dissector.wire.events import Event
 
@@ -45,7 +45,7 @@ class Plan:
     """Show each event as soon as it is known: the input may be a pipe that somebody still writes to."""
 
 
-def pump(reader: Reader, plan: Plan, stdout: TextIO) -> int:
+def pump(reader: Input, plan: Plan, stdout: TextIO) -> int:
     """Show everything; return the exit status.
 
     A reader that goes away (``| head``) ends the process the way it ends tcpdump and grep: quietly, by SIGPIPE.
@@ -68,7 +68,7 @@ def pump(reader: Reader, plan: Plan, stdout: TextIO) -> int:
     return status
 
 
-def _show(reader: Reader, plan: Plan, output: Output, stdout: TextIO) -> int:
+def _show(reader: Input, plan: Plan, output: Output, stdout: TextIO) -> int:
     status = OK
     sinks = plan.sinks(output)
     left = plan.count
@@ -116,7 +116,7 @@ def _close(sinks: Sequence[Sink], stdout: TextIO) -> None:
 
 
 @contextlib.contextmanager
-def _output(reader: Reader, stdout: TextIO) -> Iterator[Output]:
+def _output(reader: Input, stdout: TextIO) -> Iterator[Output]:
     from dissector.cli.progress import Bar, wants_bar
 
     if wants_bar(reader, stdout, sys.stderr):

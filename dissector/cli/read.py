@@ -11,7 +11,7 @@ import typer
 
 from dissector.cli import options  # noqa: TC001  likewise
 from dissector.cli.choices import ColourChoice, FormatChoice, TimeChoice
-from dissector.cli.fail import fail
+from dissector.cli.fail import fail, tell
 
 
 def read(
@@ -36,6 +36,18 @@ def read(
     colour: options.Colour = ColourChoice.AUTO,
     no_summary: options.NoSummary = False,
     strict: options.Strict = False,
+    index: Annotated[
+        bool | None,
+        typer.Option(
+            "--index/--no-index",
+            show_default=False,
+            help="make FILE.xmi, so that later commands need not read FILE; or do not use it (docs/index.md)",
+        ),
+    ] = None,
+    skim: Annotated[
+        bool,
+        typer.Option("--skim", help="pass over page contents in the file; losses there stay unknown (docs/skim.md)"),
+    ] = False,
     max_body: options.MaxBody = None,
     limit: options.Limit = None,
 ) -> None:
@@ -61,7 +73,7 @@ def read(
     from dissector.cli.selection import Selection, canonical_types
     from dissector.cli.show import Show
     from dissector.cli.sizes import parse_limits
-    from dissector.reader import Reader
+    from dissector.indexed import open_input
     from dissector.sources import CaptureError
 
     stdout = sys.stdout
@@ -75,7 +87,14 @@ def read(
             direction=direction.value if direction else None,
             display_filter=display_filter,
         )
-        reader = Reader([str(path) for path in files], as_format=as_format and as_format.value, limits=limits)
+        reader = open_input(
+            [str(path) for path in files],
+            as_format=as_format and as_format.value,
+            limits=limits,
+            index=index,
+            skim=skim,
+            note=tell,
+        )
     except (ValueError, CaptureError) as error:
         fail(str(error))
     show.prepare()

@@ -43,7 +43,9 @@ def record_object(record: Record, *, pfns: bool = False) -> dict[str, Any]:
     shown["first_frame"] = record.first_frame or None
     shown["last_frame"] = record.last_frame or None
     shown["complete"] = record.complete
-    if not record.complete:
+    if record.unseen:
+        shown["unseen"] = record.unseen
+    if record.complete is False:
         shown["lost"] = record.lost
         pages = lost_pfns(record)
         if pages:

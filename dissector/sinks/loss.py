@@ -49,7 +49,7 @@ def lost_pfns(record: Record) -> list[int] | None:
 
 def loss_mark(record: Record) -> str:
     """Say in a few words what is missing; empty for a complete record."""
-    if record.complete:
+    if record.complete is not False:
         return ""
     count = lost_bytes(record)
     if not count:

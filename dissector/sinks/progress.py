@@ -113,7 +113,7 @@ class FlowProgress:
         return ", ".join(said)
 
     def _record(self, record: Record) -> None:
-        self.incomplete += not record.complete
+        self.incomplete += record.complete is False
         definition = record.definition
         if definition is libxl.CHECKPOINT_STATE:
             self._control(record)

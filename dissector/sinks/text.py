@@ -167,7 +167,7 @@ class TextSink:
         said = self._encodable(facts(record))
         if said:
             line += f"  {said}"
-        if not record.complete:
+        if record.complete is False:
             line += f"  {self._paint('lost', loss_mark(record))}"
         self._write(line + "\n")
         if self._pfns:

@@ -76,7 +76,7 @@ class TreeSink(OneByOne):
         filter_name = definition.filter_name if (record.layer, record.type) in BY_NAME else "xenmig.type_id"
         self._row(1, record.type, definition.meaning, f"{filter_name} (stream.md {definition.section})")
         self._row(1, "evidence", self._evidence(record))
-        if not record.complete:
+        if record.complete is False:
             self._lost(record)
         if record.type_id is not None:
             kind, length = RECORD_HEADER

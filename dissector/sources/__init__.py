@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from dissector.sources.capture import CaptureFile, Chunk, StreamFile, open_capture
-from dissector.sources.formats import CaptureError, CaptureFormat, Packet, PcapFormat, PcapngFormat
+from dissector.sources.capture import CaptureFile, Chunk, StreamFile, is_capture, open_capture
+from dissector.sources.formats import CaptureError, CaptureFormat, Packet, PcapFormat, PcapngFormat, resumed
 from dissector.sources.merge import runs
 
 __all__ = [
@@ -16,6 +16,8 @@ __all__ = [
     "PcapFormat",
     "PcapngFormat",
     "StreamFile",
+    "is_capture",
     "open_capture",
+    "resumed",
     "runs",
 ]

@@ -47,6 +47,7 @@ FOREIGN: Final = {
     b"BZh": "a bzip2 file; decompress it first",
     b"\x04\x22\x4d\x18": "an lz4 file; decompress it first",
     b"PK\x03\x04": "a zip file; unpack it first",
+    b"\x89XENMIG\n": "an index; name the capture that it belongs to",
     b"snoop\x00\x00\x00": "a snoop capture; convert it with editcap",
 }
 
@@ -71,15 +72,18 @@ class Chunk:
         consumed: Written by the consumer: index behind the last record it has taken. Initially `start`.
         packets: Written by the consumer if it likes: packets taken from this chunk, so that a cut packet has a number.
         reason: Why the consumer has given up on the file, see `abandon`.
+        resume_at: Written by a consumer that passes over part of an uncompressed regular file: where a later record
+            begins in it. What was left over is forgotten then.
     """
 
-    __slots__ = ("buffer", "consumed", "end", "format", "packets", "position", "reason", "start")
+    __slots__ = ("buffer", "consumed", "end", "format", "packets", "position", "reason", "resume_at", "start")
 
     def __init__(self, buffer: memoryview, start: int, end: int, form: CaptureFormat, position: int) -> None:
         self.buffer, self.start, self.end, self.format, self.position = buffer, start, end, form, position
         self.consumed = start
         self.packets = 0
         self.reason: str | None = None
+        self.resume_at: int | None = None
 
     def abandon(self, reason: str) -> None:
         """Give up the rest of this file: no more chunks follow, `CaptureFile.truncated` tells the reason."""
@@ -96,6 +100,7 @@ class CaptureFile:
             have been seen.
         packets: What the consumer has reported in `Chunk.packets` so far.
         truncated: After the last chunk: why the file did not end behind a packet; None when it did.
+        piece: Most bytes that are read at once.
     """
 
     format: CaptureFormat
@@ -107,6 +112,7 @@ class CaptureFile:
         self.path, self.name = source.path, source.name
         self.packets = 0
         self.truncated: str | None = None
+        self.piece = MAX_BUFFER_BYTES
         self._kind = kind
         self._source: Source | None = source
         self._read_header(source, buffer, end)
@@ -129,6 +135,9 @@ class CaptureFile:
                 if chunk.reason is not None:
                     self.truncated = chunk.reason
                     return
+                if chunk.resume_at is not None and self._source is not None:
+                    self._source.seek(chunk.resume_at)
+                    self.format.origin, self._start, self._end = chunk.resume_at, 0, 0
             if not self._read():
                 break
             unseen = True
@@ -154,6 +163,19 @@ class CaptureFile:
     def taken(self) -> int:
         """Bytes of the file itself, compressed or not, that were read so far; 0 on a pipe."""
         return self._source.taken if self._source is not None else 0
+
+    @property
+    def seekable(self) -> bool:
+        """Whether this is an uncompressed regular file: `Chunk.resume_at` and `peek` work."""
+        return self._source is not None and self._source.seekable
+
+    def peek(self, position: int, count: int) -> bytes:
+        """Return up to `count` bytes from a file position; what `chunks` gives next does not change.
+
+        Raises:
+            CaptureError: The operating system reports an error.
+        """
+        return self._source.peek(position, count) if self._source is not None else b""
 
     @property
     def ready(self) -> int:
@@ -208,7 +230,7 @@ class CaptureFile:
                 )
             self._buffer = memoryview(bytearray(min(2 * end, MAX_BUFFER_BYTES)))
             self._buffer[:end] = buffer
-        count = self._source.readinto(self._buffer[self._end :]) if self._source else 0
+        count = self._source.readinto(self._buffer[self._end : self._end + self.piece]) if self._source else 0
         self._end += count
         return count
 
@@ -316,6 +338,11 @@ def open_capture(
         raise
 
 
+def is_capture(head: bytes) -> bool:
+    """Tell whether a file that begins so is an uncompressed pcap or pcapng file."""
+    return MAGICS.get(head[:4]) in CAPTURES
+
+
 def _identify(
     source: Source, head: bytes, as_format: str | None, recognise: Callable[[bytes], str] | None, *, complete: bool
 ) -> str | None:
@@ -404,6 +431,22 @@ class Source:
         beyond = max(0, min(count - pending, ahead))
         self._file.seek(beyond, os.SEEK_CUR)
         return pending + beyond
+
+    def seek(self, position: int) -> None:
+        """Read on at a position of a file for which `seekable` is true."""
+        self._pending = memoryview(b"")
+        self._file.seek(position)
+
+    def peek(self, position: int, count: int) -> bytes:
+        """Return up to `count` bytes from a position of such a file, and read on where reading was.
+
+        Raises:
+            CaptureError: The operating system reports an error.
+        """
+        try:
+            return os.pread(self._file.fileno(), count, position)
+        except OSError as error:
+            raise CaptureError(self.name, _os_text(error)) from error
 
     def close(self) -> None:
         """Close the file (standard input stays open)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from dissector.sources.slim import SNAPPED, LeftOut, Slim, left_out, section_slim
 
@@ -225,6 +225,15 @@ class PcapFormat:
         captured = self._record.unpack_from(buffer, position)[2]
         return f"{end - position - self._size} of {captured} bytes"
 
+    def state(self) -> tuple[Any, ...]:
+        """Give what one needs to know to read on from here: numbers, texts and tuples of them."""
+        return (self.shape, self._scale, self._size, self.linktype)
+
+    def resume(self, state: tuple[Any, ...]) -> None:
+        """Learn what `state` gave, in place of reading the file up to there."""
+        self.shape, self._scale, self._size, self.linktype = state
+        self._record = struct.Struct(f"{self.shape[-1]}IIII{self._size - 16}x")
+
 
 SECTION, INTERFACE, OBSOLETE_PACKET, SIMPLE_PACKET, STATISTICS, ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 5, 6
 OPTION_END, OPTION_COMMENT, OPTION_NAME, OPTION_TSRESOL, OPTION_TSOFFSET = 0, 1, 2, 9, 14
@@ -369,6 +378,20 @@ class PcapngFormat:
             return "not even its header"
         return f"{end - position} of {self._u32(buffer, position + 4)} bytes of the block"
 
+    def state(self) -> tuple[Any, ...]:
+        """See `PcapFormat.state`."""
+        return (self.shape, self.slim, self.linktype, tuple(self.interfaces))
+
+    def resume(self, state: tuple[Any, ...]) -> None:
+        """See `PcapFormat.resume`."""
+        shape, self.slim, self.linktype, interfaces = state
+        self._set_order(shape[-1])
+        self.interfaces = [Interface(*interface) for interface in interfaces]
+
+    def is_packet(self, buffer: memoryview, position: int) -> bool:
+        """Tell whether an enhanced packet block begins there, and can be told to."""
+        return position + 32 <= len(buffer) and self._u32(buffer, position) == ENHANCED_PACKET
+
     def _u32(self, buffer: memoryview, position: int) -> int:
         return int.from_bytes(buffer[position : position + 4], "little" if self._order == "<" else "big")
 
@@ -381,15 +404,18 @@ class PcapngFormat:
     def _begin_section(self, order: str, buffer: memoryview, position: int, length: int) -> None:
         if length < 28 or struct.unpack_from(order + "H", buffer, position + 12)[0] != 1:
             raise _damaged(self, position, "a section header of an unknown version")
-        self._order = order
-        self._enhanced, self._length = struct.Struct(order + "IIIIIII"), struct.Struct(order + "I")
-        self.shape = "pcapng" + order
+        self._set_order(order)
         self.interfaces = []
         self.linktype = None
         comments = (
             text for code, text in self._options(buffer, position + 24, position + length) if code == OPTION_COMMENT
         )
         self.slim = section_slim(next(comments, b"").decode(errors="replace"))
+
+    def _set_order(self, order: str) -> None:
+        self._order = order
+        self._enhanced, self._length = struct.Struct(order + "IIIIIII"), struct.Struct(order + "I")
+        self.shape = "pcapng" + order
 
     def _add_interface(self, buffer: memoryview, position: int, stop: int) -> None:
         if stop - position < 20:
@@ -461,6 +487,13 @@ class PcapngFormat:
     def _time(self, interface: Interface, buffer: memoryview, position: int) -> int:
         high, low = struct.unpack_from(self._order + "II", buffer, position + 12)
         return interface.offset + int((high << 32 | low) * interface.multiplier // interface.divisor)
+
+
+def resumed(path: str, state: tuple[Any, ...]) -> PcapFormat | PcapngFormat:
+    """Make a format that reads on where another one gave its `state`."""
+    form = PcapngFormat(path) if str(state[0]).startswith("pcapng") else PcapFormat(path)
+    form.resume(state)
+    return form
 
 
 def _damaged(form: CaptureFormat, position: int, what: str) -> CaptureError:

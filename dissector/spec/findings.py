@@ -46,6 +46,12 @@ MESSAGE = Rule("xl.message", "error", "{what} is not the text a peer waits for",
 
 SNAPLEN = Rule("capture.snaplen", "warn", "frames were cut by the capture's snap length; bytes are missing", "")
 SLIM = Rule("capture.slim", "note", "page contents were cut out of this capture on purpose; pages can not be read", "")
+SKIM = Rule(
+    "capture.skim",
+    "note",
+    "{unseen} of {size} bytes of the capture ({share} %) were not looked at; what happens there is unknown",
+    "",
+)
 DROPPED = Rule("capture.dropped", "warn", "the capture lost {count} packets that came faster than it took them", "")
 CAPTURE_CUT = Rule("capture.cut", "warn", "{what}", "")
 MALFORMED = Rule("capture.malformed", "note", "{count} frames have broken IP or TCP headers", "")

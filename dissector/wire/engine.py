@@ -167,6 +167,26 @@ class Engine:
             self.slim = True
             self._note(findings.SLIM, self.frames, None)
 
+    def capture_skimmed(self, unseen: int, size: int) -> list[Event]:
+        """Report how many bytes of the capture nobody looked at."""
+        self._note(findings.SKIM, self.frames, None, unseen=unseen, size=size, share=round(100 * unseen / max(size, 1)))
+        return self._take()
+
+    def only_migration(self) -> Connection | None:
+        """Return the migration under way if it is the only one, and no other connection may still become one."""
+        found: Connection | None = None
+        for connection, index in self._connections.values():
+            flow = connection.flow
+            if index or flow.ended or flow.uninteresting:
+                continue
+            idle = not (connection.halves[0].started or connection.halves[1].started)
+            if not flow.announced and idle:
+                continue
+            if found is not None or not flow.announced:
+                return None
+            found = connection
+        return found
+
     def capture_dropped(self, count: int) -> list[Event]:
         """Report how many packets the capture dropped in all."""
         self._note(findings.DROPPED, self.frames, None, count=count)

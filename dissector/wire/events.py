@@ -66,7 +66,8 @@ class Record:
     time_end: int | None
     first_frame: int
     last_frame: int
-    complete: bool
+    complete: bool | None
+    """Whether all bytes were there; None: they were not looked at (``unseen``), and nothing is known to be missing."""
     lost: tuple[tuple[int, int], ...]
     """Missing bytes as (stream offset, length), clipped to this record."""
     definition: model.Record
@@ -80,6 +81,8 @@ class Record:
     """Further facts about this record that are not in its body (``stray``)."""
     source: ContentsSource | None = field(default=None, repr=False, compare=False)
     """Where the bytes that were not kept can be read again; None when nowhere."""
+    unseen: tuple[tuple[int, int], ...] = ()
+    """Bytes that were passed over in the file without a look (stream offset, length), clipped to this record."""
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -159,6 +162,7 @@ def make_record(
     header_size: int,
     extra: Mapping[str, Any],
     source: ContentsSource | None,
+    unseen: tuple[tuple[int, int], ...] = (),
 ) -> Record:
     """Make a :class:`Record` of its attributes, for the engine.
 
@@ -177,7 +181,7 @@ def make_record(
     made.time_end = time_end
     made.first_frame = first_frame
     made.last_frame = last_frame
-    made.complete = not lost
+    made.complete = None if unseen and not lost else not lost
     made.lost = lost
     made.definition = definition
     made.order = order
@@ -185,6 +189,7 @@ def make_record(
     made.header_size = header_size
     made.extra = extra
     made.source = source
+    made.unseen = unseen
     made.__class__ = Record
     record: Record = made
     return record

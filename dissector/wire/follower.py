@@ -44,6 +44,7 @@ class Follower:
         self._pages_seen = False
         self._queue: deque[Unit | Resync | Finding] = deque()
         self._lost: list[tuple[int, int]] = []
+        self._unseen: list[tuple[int, int]] = []
         self._told: set[str] = set()
         self.last_frame = 0
         self.last_time: int | None = None
@@ -86,6 +87,11 @@ class Follower:
         """Account for bytes inside `skip` that were passed without being looked at."""
         self.position += count
         self.framer.advance(count, self.last_frame, self.last_time)
+
+    def jump(self, count: int) -> None:
+        """Account for bytes inside `skip` that nobody looked for, so that it is not known whether they came."""
+        self._unseen.append((self.position, self.position + count))
+        self.advance(count)
 
     def passed(self, frame: int, time: int | None) -> None:
         """Note which frame was the last whose bytes were passed by :meth:`advance`."""
@@ -356,8 +362,16 @@ class Follower:
         self._lost = [(start, end) for start, end in self._lost if end > unit.end]
         return missing
 
+    def _unseen_in(self, unit: Unit) -> tuple[tuple[int, int], ...]:
+        """Return the ranges inside a unit that nobody looked at, and forget them."""
+        unseen = tuple((start, end - start) for start, end in self._unseen if start < unit.end)
+        if unseen:
+            self._unseen = [(start, end) for start, end in self._unseen if start >= unit.end]
+        return unseen
+
     def _record(self, unit: Unit) -> Record:
         missing = self._missing(unit) if self._lost or unit.cut_at is not None else ()
+        unseen = self._unseen_in(unit) if self._unseen else ()
         flow = self.flow
         return make_record(
             flow.number,
@@ -378,4 +392,5 @@ class Follower:
             unit.header_size,
             unit.extra,
             flow.contents,
+            unseen,
         )

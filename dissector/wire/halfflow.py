@@ -195,6 +195,15 @@ class HalfFlow:
                 self._wait(offset, payload, length, frame, time)
         self.check(peer_ack, frame, time)
 
+    @property
+    def in_order(self) -> bool:
+        """Whether no hole is open."""
+        return self.started and not self._waiting and not self._holes
+
+    def jump(self, count: int) -> None:
+        """Take the next `count` bytes for passed; its consumer is told by who calls this."""
+        self._move(count)
+
     def left_out(self, seq: int, length: int, frame: int, time: int | None) -> None:
         """Pass bytes that were captured, but left out of the file on purpose; elsewhere they count as a hole."""
         in_order = self.started and not self._waiting and self.offset_of(seq) == self.next

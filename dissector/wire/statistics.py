@@ -75,7 +75,7 @@ class Statistics:
         name = (record.layer, record.type)
         counts = self._counts
         counts[name] = counts.get(name, 0) + 1
-        if not record.complete:
+        if record.complete is False:
             self.incomplete += 1
         if record.direction == "reverse":
             self._reverse.add(record.type)
@@ -141,7 +141,7 @@ class Statistics:
         if last is None:
             return "nothing sent after the banner" if "BANNER" in self._reverse else "no record seen"
         if (
-            not last.complete
+            last.complete is False
             and end != "capture end"
             and last.lost
             and last.lost[-1][0] + last.lost[-1][1] >= (last.offset + last.size)

@@ -233,3 +233,47 @@ def test_interrupted():
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
         assert process.stderr.read() == b""
+
+
+def test_index_is_made_used_and_forbidden(tmp_path):
+    capture = tmp_path / MIGRATION.name
+    capture.write_bytes(MIGRATION.read_bytes())
+    index = tmp_path / f"{MIGRATION.name}.xmi"
+    plain = run("read", "--json", capture)
+    assert not index.exists()
+    made = run("read", "--json", "--index", capture)
+    assert index.exists()
+    assert made.stdout == run("read", "--json", capture).stdout == plain.stdout
+    assert made.stderr == plain.stderr == ""
+    index.write_bytes(index.read_bytes()[:-1])
+    damaged = run("read", "--json", capture)
+    assert damaged.stdout == plain.stdout
+    assert damaged.stderr == f"xendissect: {index}: damaged, not used\n"
+    assert run("read", "--no-index", capture).stderr == ""
+
+
+def test_no_index_for_several_files_nor_pipes_nor_the_impatient(tmp_path):
+    capture = tmp_path / MIGRATION.name
+    capture.write_bytes(MIGRATION.read_bytes())
+    assert run("read", "--index", capture, COLO_420).stderr == "xendissect: no index: only a single file has one\n"
+    early = run("read", "--index", "-c", "1", capture)
+    assert early.stderr == "xendissect: no index: the capture was not read to its end\n"
+    assert early.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == [MIGRATION.name]
+
+
+def test_skim(tmp_path):
+    from bench.generate import Options, generate
+
+    capture = tmp_path / "made.pcap"
+    generate(capture, Options(size=16 << 20))
+    full, skimmed = (records(run("read", "--json", *more, capture).stdout) for more in ((), ("--skim",)))
+    unlike = {"complete", "unseen", "first_frame", "last_frame"}
+    assert [{key: one[key] for key in one if key not in unlike} for one in skimmed] == [
+        {key: one[key] for key in one if key not in unlike} for one in full
+    ]
+    assert any(one["complete"] is None for one in skimmed)
+    text = run("read", "--skim", capture)
+    assert "were not looked at" in text.stdout
+    assert "LOST" not in text.stdout
+    assert "CUT" not in text.stdout

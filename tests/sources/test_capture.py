@@ -464,3 +464,59 @@ def test_pipe_that_is_open_already():
         file.release()
     os.fstat(reading)
     os.close(reading)
+
+
+# -- entering a file anywhere ------------------------------------------------------------------------------------------
+
+
+def test_reading_on_at_another_place(tmp_path: Path) -> None:
+    path = tmp_path / "plain.pcap"
+    path.write_bytes(PLAIN)
+    whole = expected(PLAIN)
+    places = list(itertools.accumulate((16 + len(row[1]) for row in whole), initial=24))
+    file = open_capture(path)
+    assert isinstance(file, CaptureFile)
+    assert file.seekable
+    found, jumped = [], False
+    with file:
+        for chunk in file.chunks():
+            assert chunk.position == chunk.format.origin + chunk.start
+            if not jumped:
+                assert file.peek(places[5], 100) == PLAIN[places[5] : places[5] + 100]
+                chunk.resume_at, jumped = places[5], True
+                continue
+            while True:
+                behind, packet = chunk.format.packet(chunk.buffer, chunk.consumed, chunk.end)
+                if packet is None:
+                    break
+                chunk.consumed = behind
+                found.append(bytes(packet.data))
+    assert found == [row[1] for row in whole[5:]]
+    assert file.truncated is None
+
+
+@pytest.mark.parametrize("size", [100, 4096, 1 << 16])
+def test_pieces(size: int, tmp_path: Path) -> None:
+    path = tmp_path / "plain.pcap"
+    path.write_bytes(pcap(SIZES[:4]))
+    file = open_capture(path)
+    assert isinstance(file, CaptureFile)
+    file.piece = size
+    with file:
+        assert list(packets(file)) == expected(pcap(SIZES[:4]))
+
+
+def test_a_compressed_file_cannot_be_entered(tmp_path: Path) -> None:
+    path = tmp_path / "plain.pcap.gz"
+    path.write_bytes(gz(PLAIN))
+    file = open_capture(path)
+    assert isinstance(file, CaptureFile)
+    with file:
+        assert not file.seekable
+
+
+def test_what_is_a_capture() -> None:
+    assert capture.is_capture(PLAIN[:4])
+    assert capture.is_capture(b"\n\r\r\n")
+    for head in (b"", b"Xen ", b"\x1f\x8b\x08\x00"):
+        assert not capture.is_capture(head)

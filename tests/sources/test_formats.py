@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import struct
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -22,11 +23,9 @@ from dissector.sources.formats import (
     Packet,
     PcapFormat,
     PcapngFormat,
+    resumed,
 )
 from dissector.sources.slim import SECTION_COMMENTS, SNAPPED
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 START = 1_800_000_000_123_456_789
 PACKETS = [
@@ -403,3 +402,26 @@ def test_looking_ahead_takes_no_marks():
     _, packet = form.packet(buffer, position, len(data))
     assert packet is not None
     assert len(packet.left_out) == 1
+
+
+@pytest.mark.parametrize("name", ["pcapng-two-interfaces", "pcapng-two-sections", "pcap-be-ns", "raw-ip"])
+def test_a_format_reads_on_where_another_one_was(name: str) -> None:
+    (path,) = (Path(__file__).parents[2] / "captures").glob(f"{name}.pcap*.gz")
+    contents = memoryview(gzip.decompress(path.read_bytes()))
+    form = PcapngFormat() if ".pcapng" in path.name else PcapFormat()
+    position = form.header(contents) or 0
+    states = [(position, form.state(), 0)]
+    found = []
+    while position < len(contents):
+        position, packet = form.packet(contents, position, len(contents))
+        if packet is not None:
+            found.append(packet)
+        states.append((position, form.state(), len(found)))
+    for position, state, number in states[:: max(1, len(states) // 20)]:
+        again, rest = resumed("", state), []
+        assert again.state() == state
+        while position < len(contents):
+            position, packet = again.packet(contents, position, len(contents))
+            if packet is not None:
+                rest.append(packet)
+        assert rest == found[number:]

@@ -126,4 +126,5 @@ def test_a_record_made_fast_is_a_record():
     assert (fast, repr(fast)) == (slow, repr(slow))
     with pytest.raises(FrozenInstanceError):
         fast.flow = 1
-    assert make_record(name="", **{**arguments, "lost": ()}).complete
+    assert make_record(name="", **{**arguments, "lost": (), "unseen": ()}).complete
+    assert make_record(name="", **{**arguments, "lost": ()}).complete is None
