@@ -215,6 +215,8 @@ class Framer:
             if len(head) < RECORD_HEADER_SIZE:
                 break
             known = heads.found[head] if head in heads.found else heads.learn(head)
+        if start:
+            self.start_frame, self.start_time = frame, time
         self.position = base + start
         self._begin()
         return at + start

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from dissector.cli import options
-from dissector.cli.app import app
+from dissector.cli.app import application
 from dissector.cli.selection import type_names
 
 SHARED = {
@@ -20,7 +20,7 @@ SHARED = {
 
 
 def parameters(verb):
-    command = typer.main.get_command(app).commands[verb]
+    command = typer.main.get_command(application()).commands[verb]
     return {option: one for one in command.params for option in one.opts if option.startswith("-")}
 
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dissector.cli import live
-from dissector.cli.app import app
+from dissector.cli.app import application
 from dissector.live import choose, devices
 from dissector.live.source import LiveError
 from tests.cli.commands import MIGRATION, run
@@ -33,7 +33,7 @@ def opened(monkeypatch):
 
 
 def sniff(*words):
-    return CliRunner().invoke(app, ["sniff", *words])
+    return CliRunner().invoke(application(), ["sniff", *words])
 
 
 def test_defaults(opened):

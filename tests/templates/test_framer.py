@@ -398,7 +398,7 @@ def test_a_large_body_is_not_copied_again_and_again(one):
 def test_texts_of_findings(one):
     """Every rule's text comes out as in Python."""
     values = {"what": "it", "missing": 3, "layer": "libxc", "type_id": 0x80000013, "length": 5, "expected": "8 + 8n"}
-    values |= {"size": 16, "count": 2, "linktype": 147, "kept": 4096, "limit": 1 << 24}
+    values |= {"size": 16, "unseen": 8, "share": 50, "count": 2, "linktype": 147, "kept": 4096, "limit": 1 << 24}
     table = one.runtime.table_from(
         {name.encode(): v.encode() if isinstance(v, str) else v for name, v in values.items()}
     )
