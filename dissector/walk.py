@@ -14,13 +14,12 @@ if TYPE_CHECKING:
     from dissector.sources import CaptureFormat, Chunk, Packet
     from dissector.wire.engine import Engine
     from dissector.wire.events import Event
-    from dissector.wire.kernel import Kernel
 
 
 class Recorder(Protocol):
     """Who wants to write what goes by into a file."""
 
-    def passed(self, form: CaptureFormat, buffer: memoryview, position: int, behind: int, kernel: Kernel) -> None:
+    def passed(self, form: CaptureFormat, buffer: memoryview, position: int, behind: int) -> None:
         """Take packets that the kernel passed, which lie in buffer[position:behind], until `flush`."""
 
     def packet(self, packet: Packet, form: CaptureFormat | None) -> None:
@@ -65,7 +64,7 @@ class Walk:
                     engine.passed(kernel.latest, number + kernel.latest_number + 1 if self.numbered else 0, time)
                 number += passed
                 if passed and recorder is not None:
-                    recorder.passed(form, buffer, start, position, kernel)
+                    recorder.passed(form, buffer, start, position)
             try:
                 behind, packet = form.packet(buffer, position, end)
             except CaptureError as error:

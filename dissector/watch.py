@@ -74,7 +74,6 @@ class Watch:
         self._packets = packets
         self._counters: dict[str, Counters] = {}
         self._read_at = {source.name: self.began for source in sources}
-        self._latest: int | None = None
         self._latest_at = time.monotonic()
         self._seen: object = None
         self._wake_reader, self._wake_writer = os.pipe()

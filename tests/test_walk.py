@@ -18,7 +18,7 @@ class Shown:
         self.seen = []
         self.waiting = 0
 
-    def passed(self, form, buffer, position, behind, kernel):
+    def passed(self, form, buffer, position, behind):
         assert position < behind
         while position < behind:
             position, packet = form.packet(buffer, position, behind)

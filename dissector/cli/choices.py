@@ -54,3 +54,27 @@ class SlimChoice(StrEnum):
     CUT = "cut"
     HEADS = "heads"
     NONE = "none"
+
+
+class MethodChoice(StrEnum):
+    """Ways to capture."""
+
+    AUTO = "auto"
+    RING = "ring"
+    DUMPCAP = "dumpcap"
+    TCPDUMP = "tcpdump"
+
+
+class StatusChoice(StrEnum):
+    """How the status is shown."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    OFF = "off"
+
+
+class ToolChoice(StrEnum):
+    """Programs that capture on another host."""
+
+    DUMPCAP = "dumpcap"
+    TCPDUMP = "tcpdump"

@@ -70,7 +70,7 @@ def read(
     Ctrl-C.
     """  # noqa: D301  click wants a real backspace there
     from dissector.cli.pump import Plan, pump
-    from dissector.cli.selection import Selection, canonical_types
+    from dissector.cli.selection import selection_of
     from dissector.cli.show import Show
     from dissector.cli.sizes import parse_limits
     from dissector.indexed import open_input
@@ -80,13 +80,7 @@ def read(
     show = Show(stdout, verbose, as_json, pfns, time, colour, summary=not no_summary)
     try:
         limits = parse_limits(limit or (), max_body)
-        selection = Selection(
-            flows=flow or (),
-            types=canonical_types(record_type or ()),
-            layers=[choice.value for choice in layer or ()],
-            direction=direction.value if direction else None,
-            display_filter=display_filter,
-        )
+        selection = selection_of(flow, record_type, layer, direction, display_filter)
         reader = open_input(
             [str(path) for path in files],
             as_format=as_format and as_format.value,

@@ -11,6 +11,7 @@ from dissector.wire.events import Record, Total
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from dissector.cli.choices import DirectionChoice, LayerChoice
     from dissector.wire.events import Event
 
 
@@ -88,3 +89,24 @@ class Selection:
         if self._layers and event.layer not in self._layers:
             return False
         return self._test is None or self._test(event)
+
+
+def selection_of(
+    flows: Sequence[int] | None,
+    types: Sequence[str] | None,
+    layers: Sequence[LayerChoice] | None,
+    direction: DirectionChoice | None,
+    display_filter: str | None,
+) -> Selection:
+    """Make the selection that the options of a verb ask for (:mod:`dissector.cli.options`).
+
+    Raises:
+        ValueError: there is no such type, or the display filter is not understood.
+    """
+    return Selection(
+        flows=flows or (),
+        types=canonical_types(types or ()),
+        layers=[layer.value for layer in layers or ()],
+        direction=direction.value if direction else None,
+        display_filter=display_filter,
+    )

@@ -4,39 +4,14 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path  # noqa: TC003  typer looks at the annotations when it runs
 from typing import Annotated
 
 import typer
 
 from dissector.cli import options  # noqa: TC001  likewise
-from dissector.cli.choices import ColourChoice, SlimChoice, TimeChoice
+from dissector.cli.choices import ColourChoice, MethodChoice, SlimChoice, StatusChoice, TimeChoice, ToolChoice
 from dissector.cli.fail import fail
-
-
-class MethodChoice(StrEnum):
-    """Ways to capture."""
-
-    AUTO = "auto"
-    RING = "ring"
-    DUMPCAP = "dumpcap"
-    TCPDUMP = "tcpdump"
-
-
-class StatusChoice(StrEnum):
-    """How the status is shown."""
-
-    AUTO = "auto"
-    PLAIN = "plain"
-    OFF = "off"
-
-
-class ToolChoice(StrEnum):
-    """Programs that capture on another host."""
-
-    DUMPCAP = "dumpcap"
-    TCPDUMP = "tcpdump"
 
 
 def sniff(
@@ -124,7 +99,7 @@ def sniff(
     from dissector.cli.live import run
     from dissector.cli.pump import Plan
     from dissector.cli.recording import wanted
-    from dissector.cli.selection import Selection, canonical_types
+    from dissector.cli.selection import selection_of
     from dissector.cli.show import Show
     from dissector.cli.sizes import parse_limits
     from dissector.live.choose import open_live
@@ -137,13 +112,7 @@ def sniff(
     show = Show(stdout, verbose, as_json, pfns, time, colour, summary=not no_summary)
     try:
         limits = parse_limits(limit or (), max_body)
-        selection = Selection(
-            flows=flow or (),
-            types=canonical_types(record_type or ()),
-            layers=[choice.value for choice in layer or ()],
-            direction=direction.value if direction else None,
-            display_filter=display_filter,
-        )
+        selection = selection_of(flow, record_type, layer, direction, display_filter)
         record = wanted(write, ring or (), autostop or (), slim, capture_filter, scrub=scrub)
     except ValueError as error:
         fail(str(error))

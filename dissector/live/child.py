@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from dissector.live.pipe import THE_END, Pipe
+from dissector.live.pipe import THE_END, Pipe, PipeSource
 from dissector.live.source import Counters, LiveError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Wanted(NamedTuple):
         return [*self.options(tool), "-w", "-", *_filter_arguments(tool, self.expression)]
 
 
-class Child:
+class Child(PipeSource):
     """A capturing child process; a `LiveSource`.
 
     The kernel hands packets to these programs up to a second late, and they forget what they have not been given when
@@ -147,15 +147,6 @@ class Child:
                 fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._pipe = Pipe(descriptor, name)
 
-    @property
-    def linktype(self) -> int | None:
-        """See `LiveSource.linktype`."""
-        return self._pipe.linktype
-
-    def fileno(self) -> int:
-        """See `LiveSource.fileno`."""
-        return self._pipe.fileno()
-
     def take(self) -> Iterator[Chunk]:
         """See `LiveSource.take`."""
         if self.ended is not None:
@@ -180,10 +171,6 @@ class Child:
                 with contextlib.suppress(OSError, ValueError):
                     os.write(self._stdin.fileno(), b"USR1\n")
         return counts(text)
-
-    def fills(self, share: float) -> bool:
-        """See `LiveSource.fills`."""
-        return False
 
     def stop(self) -> None:
         """See `LiveSource.stop`."""

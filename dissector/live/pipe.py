@@ -107,3 +107,22 @@ class Pipe:
     def _fail(self, text: str, cause: Exception | None = None) -> None:
         self.ended = text
         raise LiveError(text) from cause
+
+
+class PipeSource:
+    """What a `LiveSource` has that takes its packets from a pipe; `_pipe` is the pipe."""
+
+    _pipe: Pipe
+
+    @property
+    def linktype(self) -> int | None:
+        """See `LiveSource.linktype`."""
+        return self._pipe.linktype
+
+    def fileno(self) -> int:
+        """See `LiveSource.fileno`."""
+        return self._pipe.fileno()
+
+    def fills(self, share: float) -> bool:
+        """See `LiveSource.fills`; of a pipe nobody knows."""
+        return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dissector.live.pipe import Pipe
+from dissector.live.pipe import Pipe, PipeSource
 from dissector.live.source import Counters
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dissector.sources import Chunk
 
 
-class StandardInput:
+class StandardInput(PipeSource):
     """A pcap or pcapng stream on standard input; a `LiveSource`. Nobody tells what its writer has lost.
 
     Args:
@@ -33,15 +33,6 @@ class StandardInput:
         self.ended: str | None = None
         self._pipe = Pipe(descriptor, "-")
 
-    @property
-    def linktype(self) -> int | None:
-        """See `LiveSource.linktype`."""
-        return self._pipe.linktype
-
-    def fileno(self) -> int:
-        """See `LiveSource.fileno`."""
-        return self._pipe.fileno()
-
     def take(self) -> Iterator[Chunk]:
         """See `LiveSource.take`."""
         if self.ended is not None:
@@ -54,10 +45,6 @@ class StandardInput:
     def counters(self) -> Counters:
         """See `LiveSource.counters`."""
         return Counters(None, None)
-
-    def fills(self, share: float) -> bool:
-        """See `LiveSource.fills`."""
-        return False
 
     def stop(self) -> None:
         """See `LiveSource.stop`; what is in the pipe is left there."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from dissector.recording.pcapng import Buffer
     from dissector.sources import CaptureFormat
 
-_ENDS: Final[dict[int, bytes]] = {}
-"""What ends the block of a packet, by its captured length."""
 MOST: Final = 1024
 """Packets handed on at a time."""
 
@@ -91,7 +89,7 @@ class Batch:
             kept_of: how many bytes of a packet are kept; None: all.
         """
         self.flush()
-        pack, ends, time = ENHANCED.pack, _ENDS, self.time
+        pack, time = ENHANCED.pack, self.time
         while True:
             left = self._writer.left
             parts: list[Buffer] = []
@@ -99,9 +97,7 @@ class Batch:
                 if kept_of is not None:
                     data = data[: kept_of(data)]
                 captured = len(data)
-                end = ends.get(captured)
-                if end is None:
-                    end = ends[captured] = block_end(captured)
+                end = block_end(captured)
                 high, low = time >> 32, time & 0xFFFFFFFF
                 head = pack(ENHANCED_PACKET, 28 + captured + len(end), interface, high, low, captured, wire_length)
                 parts += (head, data, end)

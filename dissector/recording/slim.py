@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from dissector.wire.engine import Engine
     from dissector.wire.flow import Connection
     from dissector.wire.frame import Segment
-    from dissector.wire.kernel import Kernel
 
 OTHER_KEPT: Final = 64
 """Bytes kept of a packet that is no TCP segment: its headers."""
@@ -107,7 +106,7 @@ class SlimRecorder:
 
     # -- packets -----------------------------------------------------------------------------------------------------
 
-    def passed(self, form: CaptureFormat, buffer: memoryview, position: int, behind: int, kernel: Kernel) -> None:
+    def passed(self, form: CaptureFormat, buffer: memoryview, position: int, behind: int) -> None:
         """See `Recorder.passed`."""
         if self._slim == "heads":
             for sides in self._sides.values():

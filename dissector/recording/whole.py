@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dissector.recording.batch import Batch
     from dissector.sources import CaptureFormat, Packet
-    from dissector.wire.kernel import Kernel
 
 
 class WholeRecorder:
@@ -17,7 +16,7 @@ class WholeRecorder:
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
 
-    def passed(self, form: CaptureFormat, buffer: memoryview, position: int, behind: int, kernel: Kernel) -> None:
+    def passed(self, form: CaptureFormat, buffer: memoryview, position: int, behind: int) -> None:
         """See `Recorder.passed`."""
         if form.interface_count == 1:
             number = self._batch.interface(form, 0, form.linktype or 0)
