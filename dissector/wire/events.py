@@ -265,6 +265,8 @@ class Finding:
     offset: int | None = None
     time: int | None = None
     frame: int = 0
+    record: Record | None = field(default=None, repr=False, compare=False)
+    """The record it is about, where that is known."""
 
     @property
     def id(self) -> str:

@@ -14,6 +14,8 @@ class Limits:
 
     max_body: int = 16 * MIB
     """Bytes of one body (or pfn list) that are kept."""
+    max_padding: int = 0
+    """Bytes of a record's padding that are kept if it is not zero; 0: padding is passed over without a look."""
     max_flow_buffer: int = 16 * MIB
     """Bytes that wait behind a hole in one direction; also how far later data may run ahead of an open hole."""
     max_total_buffer: int = 64 * MIB
