@@ -59,12 +59,20 @@ class Checker:
                 return []
             return self._end(event)
         if isinstance(event, Gap | Resync):
-            session = self._sessions.get(event.flow)
-            if session is not None:
-                behind = event.offset + (event.length if isinstance(event, Gap) else event.skipped)
-                if not (isinstance(event, Resync) and event.found):
-                    session.unseen[event.direction] = max(behind, session.unseen.get(event.direction, 0))
+            self._missing(event)
         return []
+
+    def _missing(self, event: Gap | Resync) -> None:
+        session = self._sessions.get(event.flow)
+        if session is None:
+            return
+        if isinstance(event, Gap):
+            session.not_seen(event.direction, event.offset + event.length)
+        elif event.offset == session.broken.get(event.direction):
+            if event.found:
+                del session.broken[event.direction]
+        elif not event.found:
+            session.not_seen(event.direction, event.offset + event.skipped)
 
     def _record(self, record: Record, session: Session) -> list[Finding]:
         session.meet(record)
@@ -94,6 +102,8 @@ class Checker:
         if session is None:
             return []
         found = []
+        for direction in flow.short:
+            session.not_seen(direction, 1 << 64)
         if permission_missing(session, flow):
             problem = "the target failed, and hands back no permission to resume"
             found.append(self._at_end(rules.XL_PERMISSION, flow, session.reverse.last, "reverse", problem=problem))

@@ -182,7 +182,7 @@ def dirty_list_resent(record: Record, session: Session) -> Iterator[Hit]:
         wanted = record.direction == "reverse" and session.reverse.whole and record.complete
         sent = next((pfns for key, pfns in session.resent if key == number_ + 1), None) if wanted else None
     else:
-        key, sent = session.forward.count[libxl.CHECKPOINT_STATE], session.sending
+        key, sent = session.news, session.sending
         listed = next((one for number_, one in session.lists if number_ == key), record)
     if sent is None or listed.definition is not DIRTY_LIST or not sent.certain or not session.forward.whole:
         return

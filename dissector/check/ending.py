@@ -46,6 +46,9 @@ def ending(session: Session, end: Flow, *, damaged: bool) -> Ending:
     known = end.end in STOPPED or (end.end == FILE and not damaged)
     if not known or session.end_unseen("forward"):
         return Ending(rules.NOT_SEEN, _not_seen(session, end))
+    if "forward" in session.broken:
+        behind = f"behind {_name(session, last)}" if last is not None else "at its beginning"
+        return Ending(rules.FAILED, f"no receiver can follow the stream {behind}", last)
     if session.forward.count[libxc.CHECKPOINT]:
         return _checkpointed(session)
     if last is None:
@@ -119,6 +122,7 @@ def _checkpointed(session: Session) -> Ending:
             f"the session died at checkpoint {session.checkpoints}, {where}: the primary read what the "
             f"{session.long_header}-byte header of the dirty list had left over as a libxl record, and gave up"
         )
+        return Ending(rules.FAILED, said, last)
     return Ending(rules.FAILOVER, said, last)
 
 

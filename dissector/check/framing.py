@@ -58,6 +58,7 @@ def judge(finding: Finding, session: Session) -> tuple[Rule, dict[str, Any]] | N
         return _framing(finding, session)
     if rule is findings.MESSAGE:
         session.misread = (finding.direction, finding.offset)
+        session.broken[finding.direction or "forward"] = finding.offset or 0
     if rule is findings.TRAILING and finding.direction == "forward" and _waits_for_go(session):
         return findings.MESSAGE, {"what": "GO"}
     return rule, {}
@@ -71,9 +72,11 @@ def _framing(finding: Finding, session: Session) -> tuple[Rule, dict[str, Any]] 
     if session.misread == (finding.direction, offset):
         return None
     if half.last is None and not offset and session.flow.start != "mid-stream":
+        session.broken[finding.direction or "forward"] = offset
         return (rules.XL_MAGIC, {}) if seen.startswith(xl.XL_MAGIC[:12]) else (finding.rule, {})
     if half.last is None or half.behind != offset or not half.whole:
         return rules.FRAMING_UNCERTAIN, {"what": seen.hex(" ")}
+    session.broken[finding.direction or "forward"] = offset
     return _expected(half.last.definition, seen) or _known(half, seen) or (finding.rule, {})
 
 
@@ -91,7 +94,7 @@ def _expected(last: model.Record, seen: bytes) -> tuple[Rule, dict[str, Any]] | 
 def _known(half: Half, seen: bytes) -> tuple[Rule, dict[str, Any]] | None:
     """Recognise what stands in the place of a record."""
     for begins, name in HEADERS:
-        if seen.startswith(begins):
+        if seen and seen.startswith(begins[: len(seen)]):
             return rules.HEADER_TWICE, {"what": name}
     assert half.last is not None
     order = half.last.order

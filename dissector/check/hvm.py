@@ -79,7 +79,7 @@ def params_length(record: Record, session: Session) -> Iterator[Hit]:
 @check(rules.HVM_PARAMS_EMPTY, libxc.HVM_PARAMS)
 def params_empty(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 80."""
-    if number(record, "count") == 0:
+    if number(record, "count") == 0 and (record.body_length or 0) >= 8:
         yield Hit(in_body(record, 0))
 
 
@@ -135,7 +135,7 @@ def context_chain(record: Record, session: Session) -> Iterator[Hit]:
     if not complete or not body:
         return
     if section is None or section.typecode != END:
-        yield Hit(in_body(record, section.end if section else 0), {"problem": "the chain does not end with END"})
+        yield Hit(in_body(record, section.at if section else 0), {"problem": "the chain does not end with END"})
     elif section.end < len(body):
         yield Hit(in_body(record, section.end), {"problem": f"{len(body) - section.end} bytes behind END"})
 

@@ -177,8 +177,6 @@ def is_state(record: Record, session: Session) -> bool:
 
     With a wrong length it is read as the libxc record with the same number, which has no business there.
     """
-    last = session.half(record).last
     if record.definition is libxl.CHECKPOINT_STATE:
         return True
-    behind_end = last is not None and last.definition is libxl.CHECKPOINT_END and session.half(record).adjoins
-    return record.definition is libxc.X86_PV_VCPU_EXTENDED and behind_end
+    return record.definition is libxc.X86_PV_VCPU_EXTENDED and session.behind_checkpoint_end

@@ -128,10 +128,12 @@ class Session:
         lists: Dirty lists that wait for their checkpoint, as (number, record).
         resent: Checkpoints that wait for their list: (number, pfns), None for pfns that are not certain.
         sending: Pfns sent since the last NEW; None before it, or when they are not certain.
+        news: COLO checkpoints that the sender began.
         statuses: REPORT_STATUS bytes.
         checkpoint: The first libxc CHECKPOINT.
         unseen: Direction -> stream offset behind the last byte that is lost, or was passed over without framing.
         long_header: Header size of dirty lists, if that is more than 8.
+        broken: Direction -> stream offset of bytes that are no record, though nothing before them is lost.
         misread: Direction and offset of a message that was not the right text.
     """
 
@@ -154,10 +156,12 @@ class Session:
         self.lists: deque[tuple[int, Record]] = deque(maxlen=OUTSTANDING)
         self.resent: deque[tuple[int, PfnSet]] = deque(maxlen=OUTSTANDING)
         self.sending: PfnSet | None = None
+        self.news = 0
         self.statuses: list[int | None] = []
         self.checkpoint: Record | None = None
         self.unseen: dict[str, int] = {}
         self.long_header = 0
+        self.broken: dict[str, int] = {}
         self.misread: tuple[str | None, int | None] | None = None
         self._batch: tuple[Record, Batch | None] | None = None
 
@@ -188,10 +192,10 @@ class Session:
 
     def take(self, record: Record) -> None:
         """Remember what a record says, after it was checked."""
-        self.half(record).take(record)
         learn = _FACTS.get(record.definition)
         if learn is not None:
             learn(self, record)
+        self.half(record).take(record)
 
     # -- facts, one method for each record that has some -------------------------------------------------------------
 
@@ -250,7 +254,7 @@ class Session:
         self.inside = True
         self.checkpoint = self.checkpoint or record
         if self.sending is not None:
-            self.resent.append((self.forward.count[libxl.CHECKPOINT_STATE], self.sending))
+            self.resent.append((self.news, self.sending))
             self.sending = None
 
     def _checkpoint_end(self, record: Record) -> None:
@@ -260,19 +264,30 @@ class Session:
         self.inside = False
 
     def _state(self, record: Record) -> None:
-        if record.direction == "forward":
+        if record.direction == "forward" and self.behind_checkpoint_end:
+            self.news += 1
             self.sending = PfnSet(certain=self.forward.whole)
 
     def _list(self, record: Record) -> None:
         if record.header_size > RECORD_HEADER_SIZE:
             self.long_header = record.header_size
         if record.direction == "reverse" and self.reverse.whole and record.complete:
-            self.lists.append((self.reverse.count[libxc.CHECKPOINT_DIRTY_PFN_LIST], record))
+            self.lists.append((self.reverse.count[libxc.CHECKPOINT_DIRTY_PFN_LIST] + 1, record))
+
+    @property
+    def behind_checkpoint_end(self) -> bool:
+        """Tell whether the present record of the sender follows directly on CHECKPOINT_END."""
+        last = self.forward.last
+        return self.forward.adjoins and last is not None and last.definition is libxl.CHECKPOINT_END
 
     @property
     def checkpoints(self) -> int:
         """Complete checkpoints."""
         return self.forward.count[libxl.CHECKPOINT_END]
+
+    def not_seen(self, direction: str, behind: int) -> None:
+        """Note that bytes up to stream offset `behind` are lost, or could not be framed because of that."""
+        self.unseen[direction] = max(behind, self.unseen.get(direction, 0))
 
     def end_unseen(self, direction: str) -> bool:
         """Tell whether the last bytes of a direction are lost, or could not be framed."""
@@ -295,6 +310,7 @@ _FACTS: Final = {
     libxc.X86_PV_INFO: Session._pv_info,
     libxc.X86_PV_P2M_FRAMES: Session._p2m_frames,
     libxc.X86_PV_VCPU_BASIC: Session._vcpu,
+    libxc.X86_PV_VCPU_EXTENDED: Session._state,  # what a CHECKPOINT_STATE of a wrong length is read as
     libxc.PAGE_DATA: Session._page_data,
     libxc.CHECKPOINT: Session._checkpoint,
     libxc.END: Session._libxc_end,

@@ -259,6 +259,8 @@ class Engine:
             if not half.started:
                 connection.start(index, seq)
             half.fin = half.offset_of(seq + segment.length)
+        if segment.flags & RST and half.started:
+            half.reset = half.offset_of(seq)
         self._after(connection, segment, time)
 
     def _after(self, connection: Connection, segment: Segment, time: int | None) -> None:

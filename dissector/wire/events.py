@@ -214,6 +214,8 @@ class Flow:
     frame: int
     end: str | None = None
     """Why it ended: ``fin``, ``rst``, ``new connection``, ``capture end``, ``limit``."""
+    short: tuple[DirectionName, ...] = field(default=(), compare=False)
+    """Directions whose last bytes are known not to be in the capture."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ class Flow:
         """Number of the first frame of the connection."""
         self.latest = 0
         """Number of its latest frame."""
+        self.short: tuple[bool, bool] = (False, False)
+        """Whether the last bytes of either direction are known not to be in the capture."""
         self.bases: list[int | None] = [None, None]
         """Sequence number of stream offset 0 of either direction."""
 
@@ -179,6 +181,7 @@ class Flow:
             time=latest.last_time if follower is None else follower.last_time,
             frame=latest.last_frame if follower is None else follower.last_frame,
             end=reason,
+            short=tuple(one.role or "forward" for one, short in zip(self.followers, self.short, strict=True) if short),
         )
 
 
@@ -256,5 +259,6 @@ class Connection:
         # What waits in one half may tell what the other one is. Whoever sent the SYN says nothing: first payload first.
         for index in (0, 1) if self.first < 1 else (1, 0):
             self.halves[index].finish(hole, self.peer_ack(index))
+        self.flow.short = (self.halves[0].falls_short(self.peer_ack(0)), self.halves[1].falls_short(self.peer_ack(1)))
         self.flow.finish(reason)
         self.publish()
