@@ -12,6 +12,7 @@ from dissector.check import colo, framing, hvm, libxc, libxl, pages, pv, xl
 from dissector.check.ending import ending, permission_missing
 from dissector.check.framing import judge
 from dissector.check.model import checks_in
+from dissector.check.releases import Origin, objections
 from dissector.check.session import Session
 from dissector.spec import findings, rules
 from dissector.wire.events import Finding, Flow, Gap, Record, Resync, Summary, Total
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from dissector.check.model import Check
+    from dissector.check.releases import Target
     from dissector.spec import model
     from dissector.spec.findings import Rule
     from dissector.wire.events import Event
@@ -28,6 +30,8 @@ CHECKS: tuple[Check, ...] = tuple(
     one for module in (xl, libxl, libxc, pages, pv, hvm, colo, framing) for one in checks_in(module)
 )
 """Every check of a record."""
+OBJECTIONS_MAX = 1000
+"""Different things that are said against one stream with --for-xen."""
 
 
 @cache
@@ -36,26 +40,42 @@ def checks_on(definition: model.Record) -> tuple[Check, ...]:
     return tuple(one for one in CHECKS if not one.on or definition in one.on)
 
 
+class _Followed:
+    """One migration under way."""
+
+    __slots__ = ("objections", "origin", "session")
+
+    def __init__(self, flow: Flow) -> None:
+        self.session = Session(flow)
+        self.origin = Origin()
+        self.objections: set[str] = set()
+        """What was said against it with --for-xen."""
+
+
 class Checker:
     """Checks any number of migrations at once.
 
     Takes all events in order, those of the engine that are findings too; what `feed` gives back stands in for them.
+
+    Args:
+        target: also say what a receiver of this release would reject.
     """
 
-    def __init__(self) -> None:
-        self._sessions: dict[int, Session] = {}
+    def __init__(self, target: Target | None = None) -> None:
+        self._followed: dict[int, _Followed] = {}
         self._damaged = False
+        self._target = target
 
     def feed(self, event: Event) -> list[Finding]:
         """Take an event; return what is found with it."""
         if isinstance(event, Record):
-            session = self._sessions.get(event.flow)
-            return self._record(event, session) if session is not None else []
+            followed = self._followed.get(event.flow)
+            return self._record(event, followed) if followed is not None else []
         if isinstance(event, Finding):
             return self._judged(event)
         if isinstance(event, Flow):
             if event.phase == "begin":
-                self._sessions[event.flow] = Session(event)
+                self._followed[event.flow] = _Followed(event)
                 return []
             return self._end(event)
         if isinstance(event, Gap | Resync):
@@ -63,9 +83,10 @@ class Checker:
         return []
 
     def _missing(self, event: Gap | Resync) -> None:
-        session = self._sessions.get(event.flow)
-        if session is None:
+        followed = self._followed.get(event.flow)
+        if followed is None:
             return
+        session = followed.session
         if isinstance(event, Gap):
             session.not_seen(event.direction, event.offset + event.length)
         elif event.offset == session.broken.get(event.direction):
@@ -74,22 +95,39 @@ class Checker:
         elif not event.found:
             session.not_seen(event.direction, event.offset + event.skipped)
 
-    def _record(self, record: Record, session: Session) -> list[Finding]:
+    def _record(self, record: Record, followed: _Followed) -> list[Finding]:
+        session = followed.session
         session.meet(record)
         found = []
         for one in checks_on(record.definition):
             for hit in one.test(record, session):
-                found.append(_finding(one.rule, hit.record or record, hit.at, hit.values))
+                found.append(_finding(one.rule, hit.record or record, hit.at, hit.values))  # noqa: PERF401
+        if record.direction == "forward":
+            followed.origin.take(record)
+            if self._target is not None:
+                found += self._objections(record, followed.objections, self._target)
         session.take(record)
+        return found
+
+    @staticmethod
+    def _objections(record: Record, said: set[str], target: Target) -> list[Finding]:
+        """Say what a receiver objects to, the same thing once."""
+        found = []
+        for hit, certain in objections(record, target):
+            rule = rules.REJECTED if certain else rules.DOUBTFUL
+            made = _finding(rule, record, hit.at, {"release": target, **hit.values})
+            if made.text not in said and len(said) < OBJECTIONS_MAX:
+                said.add(made.text)
+                found.append(made)
         return found
 
     def _judged(self, finding: Finding) -> list[Finding]:
         if finding.rule is findings.CAPTURE_CUT:
             self._damaged = True
-        session = self._sessions.get(-1 if finding.flow is None else finding.flow)
-        if session is None:
+        followed = self._followed.get(-1 if finding.flow is None else finding.flow)
+        if followed is None:
             return [finding]
-        judged = judge(finding, session)
+        judged = judge(finding, followed.session)
         if judged is None:
             return []
         rule, values = judged
@@ -98,15 +136,24 @@ class Checker:
         return [replace(finding, rule=rule, text=rule.text.format(**values))]
 
     def _end(self, flow: Flow) -> list[Finding]:
-        session = self._sessions.pop(flow.flow, None)
-        if session is None:
+        followed = self._followed.pop(flow.flow, None)
+        if followed is None:
             return []
+        session = followed.session
         found = []
         for direction in flow.short:
             session.not_seen(direction, 1 << 64)
         if permission_missing(session, flow):
             problem = "the target failed, and hands back no permission to resume"
             found.append(self._at_end(rules.XL_PERMISSION, flow, session.reverse.last, "reverse", problem=problem))
+        origin = followed.origin.text()
+        if origin:
+            found.append(self._at_end(rules.SENDER, flow, None, "forward", text=origin))
+        secondary = session.secondary
+        if secondary:
+            found.append(self._at_end(rules.SECONDARY, flow, None, "reverse", text=secondary))
+        if self._target is not None and not followed.objections and session.forward.first is not None:
+            found.append(self._at_end(rules.ACCEPTED, flow, None, "forward", release=self._target))
         end = ending(session, flow, damaged=self._damaged)
         found.append(self._at_end(end.rule, flow, end.record or session.forward.last, "forward", text=end.text))
         return found
@@ -126,7 +173,7 @@ def _finding(rule: Rule, record: Record, at: int, values: dict[str, object]) -> 
 
 
 def checked(batches: Iterable[list[Event]], checker: Checker | None = None) -> Iterator[list[Event]]:
-    """Give the same events with the findings of a checker in place of those of the engine, also in what they add up to."""
+    """Give the same events with the findings of a checker in place of the engine's, also in what they add up to."""
     checker = checker or Checker()
     flows: dict[int | None, Counter[str]] = {}
     total: Counter[str] = Counter()

@@ -41,9 +41,9 @@ def checkpoint_end_place(record: Record, session: Session) -> Iterator[Hit]:
 def checkpoint_state_place(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 28."""
     last = session.forward.last
-    if record.direction == "forward" and session.forward.adjoins and last is not None:
-        if last.definition is not libxl.CHECKPOINT_END:
-            yield Hit(0, {"before": f"{last.layer} {last.type}"})
+    follows = record.direction == "forward" and session.forward.adjoins and last is not None
+    if follows and last is not None and last.definition is not libxl.CHECKPOINT_END:
+        yield Hit(0, {"before": f"{last.layer} {last.type}"})
 
 
 @check(rules.CONTROL_ID, libxl.CHECKPOINT_STATE)
@@ -77,9 +77,9 @@ def emulator_count(record: Record, session: Session) -> Iterator[Hit]:
     found = half.stage[libxl.EMULATOR_CONTEXT]
     wanted = session.kind == "hvm" or half.count[libxl.EMULATOR_CONTEXT]
     finished = record.definition is libxl.END and half.count[libxl.CHECKPOINT_END] and not half.stage[libxc.END]
-    if half.stage_whole and session.guest == "HVM" and session.original and not finished:
-        if found > 1 or (wanted and not found):
-            yield Hit(0, {"count": found or "no", "where": record.type})
+    judged = half.stage_whole and session.guest == "HVM" and session.original and not finished
+    if judged and (found > 1 or (wanted and not found)):
+        yield Hit(0, {"count": found or "no", "where": record.type})
 
 
 # -- the order of libxc records ---------------------------------------------------------------------------------------

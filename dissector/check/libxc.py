@@ -120,9 +120,10 @@ def _is_unknown(record: Record) -> bool:
 def guest_record(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 45."""
     wanted = record.definition.guests
-    if record.direction == "forward" and session.guest and wanted != session.guest and not is_state(record, session):
-        if record.definition is not libxc.CHECKPOINT_DIRTY_PFN_LIST:
-            yield Hit(0, {"what": record.type, "wanted": wanted, "guest": session.guest})
+    if record.direction == "reverse" or record.definition is libxc.CHECKPOINT_DIRTY_PFN_LIST:
+        return
+    if session.guest and wanted != session.guest and not is_state(record, session):
+        yield Hit(0, {"what": record.type, "wanted": wanted, "guest": session.guest})
 
 
 @check(rules.TOOLSTACK, libxc.TOOLSTACK)

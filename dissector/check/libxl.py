@@ -149,13 +149,12 @@ def xenstore_key(record: Record, session: Session) -> Iterator[Hit]:
 @check(rules.LIBXC_CONTEXT_ORDER, libxl.LIBXC_CONTEXT, *EMULATOR, libxl.END)
 def libxc_context_order(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 26."""
-    before = session.forward.count
+    half = session.forward
     if record.definition is libxl.LIBXC_CONTEXT:
-        if before[libxl.LIBXC_CONTEXT]:
+        if half.count[libxl.LIBXC_CONTEXT]:
             yield Hit(0, {"problem": "a second LIBXC_CONTEXT"})
-    elif session.forward.last is not None and session.forward.last.definition is libxl.STREAM_HEADER:
-        if session.forward.adjoins:
-            yield Hit(0, {"problem": f"the first libxl record is {record.type}"})
+    elif half.adjoins and half.last is not None and half.last.definition is libxl.STREAM_HEADER:
+        yield Hit(0, {"problem": f"the first libxl record is {record.type}"})
 
 
 @check(rules.CHECKPOINT_STATE_SHORT, libxl.CHECKPOINT_STATE, libxc.X86_PV_VCPU_EXTENDED)

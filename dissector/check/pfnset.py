@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A set of pfns in bounded memory: a bitmap in pieces, so that neither a big guest nor a hostile list fills the memory."""
+"""A set of pfns in bounded memory: a bitmap in pieces, so that neither a big guest nor a hostile list fills it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Rules about the records of PV guests, and about those of both kinds at the end of a checkpoint (stream.md 4.4, 4.6)."""
+"""Rules about the records of PV guests, and those of both kinds at the end of a checkpoint (stream.md 4.4, 4.6)."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ def p2m_range(record: Record, session: Session) -> Iterator[Hit]:
         per_frame = libxc.PAGE_SIZE // session.width
         frames = end // per_frame + 1 - start // per_frame
         if found != HEAD + 8 * frames:
-            said = f"body_length {found}, expected {HEAD + 8 * frames} for the {frames} frames of pfns {start:#x} to {end:#x}"
+            said = (
+                f"body_length {found}, expected {HEAD + 8 * frames} for {frames} frames of pfns {start:#x} to {end:#x}"
+            )
             yield Hit(BODY_LENGTH, {"problem": said})
 
 
@@ -87,9 +89,9 @@ def p2m_range(record: Record, session: Session) -> Iterator[Hit]:
 def p2m_order(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 59, said once."""
     seen = session.forward
-    if session.guest == "PV" and seen.whole and not seen.count[libxc.X86_PV_P2M_FRAMES]:
-        if not seen.count[libxc.PAGE_DATA]:
-            yield Hit(0)
+    late = not seen.count[libxc.X86_PV_P2M_FRAMES] and not seen.count[libxc.PAGE_DATA]
+    if session.guest == "PV" and seen.whole and late:
+        yield Hit(0)
 
 
 # -- the end of a checkpoint ------------------------------------------------------------------------------------------

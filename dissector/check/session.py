@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is remembered of one migration while it is checked: a few facts of each direction, and what of them is certain."""
+"""What is remembered of one migration while it is checked: a few facts, and what of them is certain."""
 
 from __future__ import annotations
 
@@ -164,6 +164,14 @@ class Session:
         self.broken: dict[str, int] = {}
         self.misread: tuple[str | None, int | None] | None = None
         self._batch: tuple[Record, Batch | None] | None = None
+
+    @property
+    def secondary(self) -> str:
+        """Which release the COLO secondary runs, as its dirty lists say; empty if that is not known."""
+        if self.long_header:
+            return f"Xen 4.18 or later ({self.long_header}-byte header of dirty lists)"
+        sent = self.reverse.count[libxc.CHECKPOINT_DIRTY_PFN_LIST]
+        return "Xen 4.7 to 4.17 (8-byte header of dirty lists)" if sent else ""
 
     def batch(self, record: Record) -> Batch | None:
         """Return the list of a PAGE_DATA; None if not even its count is there."""

@@ -45,8 +45,8 @@ FRAMING = Rule(
     "error",
     "no record head at this place: {what}",
     "5",
-    why="A receiver takes these bytes for a header or record and gives up. Everything behind them is read from the next "
-    "place that is certainly a record.",
+    why="A receiver takes these bytes for a header or record and gives up. Everything behind them is read from the "
+    "next place that is certainly a record.",
 )
 TRAILING = Rule(
     "stream.trailing",
@@ -111,10 +111,10 @@ DIRTY_HEADER = Rule(
     "list sent with a {size}-byte record header (Xen 4.18 and later, commit efe8de1f91)",
     "4.6",
     93,
-    why="The secondary sends the size of a structure in memory, pointer included, in place of 8 bytes. The primary takes "
-    "the stray zero word for page 0, loses the last pfn of the list, and reads the 8 bytes that are left over as the "
-    "next libxl record: the session dies at this checkpoint. Only the secondary's release matters. Cure: a secondary "
-    "of 4.17 or older, or one whose send_checkpoint_dirty_pfn_list is mended.",
+    why="The secondary sends the size of a structure in memory, pointer included, in place of 8 bytes. The primary "
+    "takes the stray zero word for page 0, loses the last pfn of the list, and reads the 8 bytes that are left over as "
+    "the next libxl record: the session dies at this checkpoint. Only the secondary's release matters. Cure: a "
+    "secondary of 4.17 or older, or one whose send_checkpoint_dirty_pfn_list is mended.",
     releases="4.18 and later, still in master (16 bytes; 12 with a 32-bit toolstack); 4.7 to 4.17 send 8",
 )
 MESSAGE = Rule(

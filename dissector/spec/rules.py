@@ -2,7 +2,7 @@
 """The consistency rules of stream.md section 7 that :mod:`dissector.check` looks for, in the order of their numbers.
 
 One rule, one entry; a rule whose parts differ in severity has one for each part. Those that the engine itself finds
-(9, 10, 35, 43, 44, 93, 97, 98) stand in :mod:`dissector.spec.findings`. Rule 86 is not reported. To add a rule: an entry
+(9, 10, 35, 43, 44, 93, 97, 98) stand in :mod:`dissector.spec.findings`. Rule 86 is not reported. To add one: an entry
 here, a function in a module of :mod:`dissector.check`, a stream that breaks it in ``tests/check/broken.py``.
 
 ``error``: Xen's receiver rejects it, crashes or goes out of step; ``warn``: only verify-stream-v2 objects, or Xen never
@@ -79,8 +79,8 @@ XL_CONFIG_JSON = Rule(
     "the JSON configuration {problem}, expected JSON with one NUL at its end",
     "2.3",
     8,
-    why="xl takes the configuration for a C string: it reads on behind a missing NUL, and what it can not parse makes no "
-    "domain.",
+    why="xl takes the configuration for a C string: it reads on behind a missing NUL, and what it can not parse makes "
+    "no domain.",
     releases="JSON since 4.5",
 )
 XL_PERMISSION = Rule(
@@ -89,8 +89,8 @@ XL_PERMISSION = Rule(
     "{problem}",
     "2.4",
     10,
-    why="The permission to resume comes if, and only if, the target failed and has destroyed its copy. Without it xl says "
-    "that the state of the guest is not known, and leaves both copies alone; with one too many it may run twice.",
+    why="The permission to resume comes if, and only if, the target failed and has destroyed its copy. Without it xl "
+    "says that the state of the guest is not known, and leaves both copies alone; with one too many it may run twice.",
 )
 XL_BANNER_FIRST = Rule(
     "xl.banner_first",
@@ -270,8 +270,8 @@ END_INSIDE = Rule(
     "libxl END inside a checkpoint",
     "3.7",
     31,
-    why="An assertion fails: the receiver aborts. In a COLO session this is also what is left of an empty dirty list with "
-    "a 16-byte header.",
+    why="An assertion fails: the receiver aborts. In a COLO session this is also what is left of an empty dirty list "
+    "with a 16-byte header.",
 )
 EMULATOR_COUNT = Rule(
     "libxl.emulator_context.count",
@@ -494,7 +494,7 @@ P2M_RANGE = Rule(
     "X86_PV_P2M_FRAMES: {problem}",
     "4.6",
     58,
-    why="libxc wants exactly the frames that make up this part of the table; verify-stream-v2 only wants a multiple of 8.",
+    why="libxc wants exactly the frames that make up this part of the table; verify-stream-v2 wants a multiple of 8.",
 )
 P2M_ORDER = Rule(
     "libxc.x86_pv_p2m_frames.order",
@@ -782,8 +782,8 @@ DIRTY_LIST_RESENT = Rule(
     "{missing} of {count} pfns of the list were not sent again in the same checkpoint, first {pfn:#x}{reason}",
     "5.3",
     94,
-    why="A page that the secondary has changed and the primary does not send again differs between the two from then on: "
-    "after a failover the guest may see wrong memory.",
+    why="A page that the secondary has changed and the primary does not send again differs between the two from then "
+    "on: after a failover the guest may see wrong memory.",
 )
 DIRTY_LIST_PLACE = Rule(
     "libxc.checkpoint_dirty_pfn_list.place",
@@ -821,7 +821,48 @@ HEADER_TWICE = Rule(
     "together, or a stream was restarted on the same connection.",
 )
 
-# -- how it ended (2.5, 5.1): always said, once per migration ------------------------------------------------------------
+# -- releases (section 8; payloads.md 1.3) ---------------------------------------------------------------------------
+
+SENDER = Rule(
+    "release.sender",
+    "note",
+    "{text}",
+    "8",
+    why="What a stream holds narrows down which releases can have written it. Distributions and point releases carry "
+    "newer code back, so this is a hint, not a proof.",
+)
+SECONDARY = Rule(
+    "release.secondary",
+    "note",
+    "the COLO secondary runs {text}",
+    "8",
+    why="Nothing else on the wire tells the receiver's release.",
+)
+REJECTED = Rule(
+    "release.rejected",
+    "error",
+    "Xen {release} rejects this: {problem}",
+    "8",
+    why="Asked for with --for-xen: a receiver of that release knows no such record, length or value.",
+)
+DOUBTFUL = Rule(
+    "release.doubtful",
+    "warn",
+    "Xen {release} may reject this: {problem}",
+    "8",
+    why="Asked for with --for-xen: whether a receiver of that release takes it depends on its point release, on what "
+    "was carried back, or on the processor's vendor.",
+)
+ACCEPTED = Rule(
+    "release.accepted",
+    "note",
+    "a receiver of Xen {release} finds nothing that it does not know in what is in the capture",
+    "8",
+    why="Asked for with --for-xen. What the hypervisor thinks of the values, and whether the target has the same "
+    "disks, networks and CPU features, is not in the stream.",
+)
+
+# -- how it ended (2.5, 5.1): always said, once per migration --------------------------------------------------------
 
 COMPLETED = Rule("ending.completed", "note", "{text}", "2.4", why="The migration ended as it should.")
 FAILED = Rule(

@@ -249,7 +249,7 @@ class HalfFlow:
         self.consumer.settled(self.next)
 
     def falls_short(self, peer_ack: int) -> bool:
-        """Tell whether a FIN or RST, or what the peer acknowledged, shows that the last bytes are not in the capture."""
+        """Tell whether a FIN or RST, or what the peer acknowledged, shows that the last bytes were not captured."""
         if not self.started:
             return False
         if self.fin is not None:

@@ -8,12 +8,15 @@ item's first byte (None: the finding has no place of its own).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from captures.guests import plain
 from captures.streams import GO
 from tests.check.scripts import Item, Script, colo_hvm, guest, hvm, image, patch, pv, record, remus_hvm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Made = tuple[Script, Item | None, int | None]
 
@@ -62,7 +65,7 @@ def replaced(script: Script, type_: str, data: bytes, at: int = 4, index: int = 
     return script, item, at
 
 
-# -- xl -----------------------------------------------------------------------------------------------------------------
+# -- xl --------------------------------------------------------------------------------------------------------------
 
 FAILS = "ending.failed"
 CUT = "ending.cut"
@@ -199,7 +202,7 @@ def xl_banner_late() -> Made:
     return script, script.find("SAVE_FILE_HEADER"), 0
 
 
-# -- libxl --------------------------------------------------------------------------------------------------------------
+# -- libxl -----------------------------------------------------------------------------------------------------------
 
 
 @breaks("libxl.stream_header.version")
@@ -422,7 +425,7 @@ def two_emulators() -> Made:
     return script, script.find("END", layer="libxl"), 0
 
 
-# -- libxc: headers and framing -----------------------------------------------------------------------------------------
+# -- libxc: headers and framing --------------------------------------------------------------------------------------
 
 
 @breaks("libxc.image_header.marker", FAILS)
@@ -519,7 +522,11 @@ def pv_record_of_hvm() -> Made:
 @breaks("libxc.record.guest_type")
 def hvm_record_of_pv() -> Made:
     script = pv()
-    return script, script.insert(script.find("SHARED_INFO"), record(0x0A, u32(1) + u32(0) + struct.pack("<QQ", 1, 2))), 0
+    return (
+        script,
+        script.insert(script.find("SHARED_INFO"), record(0x0A, u32(1) + u32(0) + struct.pack("<QQ", 1, 2))),
+        0,
+    )
 
 
 @breaks("libxc.toolstack")
@@ -536,7 +543,7 @@ def libxc_end_with_body() -> Made:
     return script, item, 4
 
 
-# -- libxc: static data -------------------------------------------------------------------------------------------------
+# -- libxc: static data ----------------------------------------------------------------------------------------------
 
 
 @breaks("libxc.static_data_end.missing")
@@ -599,7 +606,7 @@ def msr_flags() -> Made:
     return patched(hvm(), "X86_MSR_POLICY", 8 + 16 + 4, u32(1))
 
 
-# -- libxc: PV guests ---------------------------------------------------------------------------------------------------
+# -- libxc: PV guests ------------------------------------------------------------------------------------------------
 
 
 @breaks("libxc.x86_pv_info.order")
@@ -656,7 +663,7 @@ def p2m_late() -> Made:
     return script, pages, 0
 
 
-# -- libxc: memory ------------------------------------------------------------------------------------------------------
+# -- libxc: memory ---------------------------------------------------------------------------------------------------
 
 
 def page_data(entries: list[int], reserved: int = 0, count_: int | None = None, pages: int | None = None) -> bytes:
@@ -769,7 +776,7 @@ def verify_behind_checkpoint() -> Made:
     return script, script.insert(script.find("X86_TSC_INFO", 1), record(0x0D)), 0
 
 
-# -- libxc: the end of a checkpoint -------------------------------------------------------------------------------------
+# -- libxc: the end of a checkpoint ----------------------------------------------------------------------------------
 
 
 @breaks("libxc.shared_info.length")
@@ -942,7 +949,7 @@ def chain_end_with_data() -> Made:
     return replaced(hvm(), "HVM_CONTEXT", chain(HEADER, (0, 0, b"12345678")), 8 + 32)
 
 
-# -- checkpoints and both directions ------------------------------------------------------------------------------------
+# -- checkpoints and both directions ---------------------------------------------------------------------------------
 
 
 @breaks("libxc.checkpoint.plain", "libxc.end.after_checkpoint")
@@ -1118,7 +1125,14 @@ def header_twice(header: str, before: str) -> Made:
     return script, item, 0
 
 
-@breaks("stream.header_twice", "libxc.padding", "libxc.x86_pv_info.length", "libxc.x86_pv_info.value", "libxc.record.guest_type", CUT)
+@breaks(
+    "stream.header_twice",
+    "libxc.padding",
+    "libxc.x86_pv_info.length",
+    "libxc.x86_pv_info.value",
+    "libxc.record.guest_type",
+    CUT,
+)
 def domain_header_twice() -> Made:
     script = image()
     item = script.insert(script.find("X86_CPUID_POLICY"), bytes(script.find("DOMAIN_HEADER").data))
@@ -1126,7 +1140,7 @@ def domain_header_twice() -> Made:
     return script, item, 0
 
 
-# -- rules without a number ---------------------------------------------------------------------------------------------
+# -- rules without a number ------------------------------------------------------------------------------------------
 
 
 @breaks("stream.framing", FAILS)
@@ -1171,5 +1185,3 @@ def not_seen() -> Made:
     item = script.find("PAGE_DATA")
     script.cut(item, 5000)
     return script, item, 0
-
-

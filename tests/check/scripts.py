@@ -158,7 +158,7 @@ def stream_batches(data: bytes, entry: str = "xl", limits: Limits = LIMITS, step
     return [*found, stream.finish()]
 
 
-# -- good migrations ----------------------------------------------------------------------------------------------------
+# -- good migrations -------------------------------------------------------------------------------------------------
 
 
 def guest(**more: object) -> Guest:

@@ -65,7 +65,8 @@ GOOD = {"hvm": hvm, "pv": pv, "image": image, "remus": remus_hvm, "colo": colo_h
 def test_good_migration(name):
     found = said(GOOD[name]())
     assert wrong(found) == set()
-    assert [finding.id.partition(".")[0] for finding in found] == ["ending"]
+    assert {finding.id for finding in found} - {"release.sender", "release.secondary"} == {found[-1].id}
+    assert found[-1].id in ("ending.completed", "ending.failover")
 
 
 def test_every_rule_of_the_specification_is_broken_by_a_migration():
@@ -79,7 +80,7 @@ def test_every_rule_fires():
     assert {check.rule.id for check in CHECKS} <= set(BY_ID)
 
 
-# -- captures -----------------------------------------------------------------------------------------------------------
+# -- captures --------------------------------------------------------------------------------------------------------
 
 CAPTURE_ONLY = ("capture.", "limit.")
 """Findings about the capture, not about the migration."""
@@ -145,7 +146,7 @@ def test_scrubbed_capture(tmp_path):
         assert wrong(found) == set(), name
 
 
-# -- what was not captured is not judged ----------------------------------------------------------------------------------
+# -- what was not captured is not judged -----------------------------------------------------------------------------
 
 
 SCRIPTS = {"hvm": hvm, "pv": pv, "remus": remus_hvm, "colo": colo_hvm}
@@ -184,7 +185,7 @@ def test_no_accusation_because_of_a_snap_length(name, length):
     assert accusations(findings(packets)) == []
 
 
-# -- anything may come --------------------------------------------------------------------------------------------------
+# -- anything may come -----------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=120, deadline=None)
@@ -198,7 +199,11 @@ def test_no_mutation_raises_and_each_ends(data):
         if what == "byte" and item.data:
             item.data[data.draw(st.integers(0, size - 1)) % len(item.data)] = data.draw(st.integers(0, 255))
         elif what == "word" and len(item.data) >= 8:
-            patch(item, 4, data.draw(st.sampled_from([0, 1, 4, 7, 8, 16, 1 << 20, 1 << 27, (1 << 32) - 1])).to_bytes(4, "little"))
+            patch(
+                item,
+                4,
+                data.draw(st.sampled_from([0, 1, 4, 7, 8, 16, 1 << 20, 1 << 27, (1 << 32) - 1])).to_bytes(4, "little"),
+            )
         elif what == "remove" and len(script.items) > 1:
             script.remove(item)
         elif what == "repeat":
