@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 _SHIFT: Final = 15
 _PIECE: Final = 1 << _SHIFT
 """Pfns per piece: 128 MiB of guest memory in 4 KiB."""
-PIECES_MAX: Final = 8192
-"""Pieces, 32 MiB: a guest of 1 TiB that was written everywhere."""
+PIECES_MAX: Final = 4096
+"""Pieces, 16 MiB: a guest of 512 GiB that was written everywhere."""
 
 
 class PfnSet:

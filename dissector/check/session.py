@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HEADS: Final = frozenset({xl.SAVE_FILE_HEADER, xl.BANNER, libxl.STREAM_HEADER, libxc.IMAGE_HEADER})
 """What a direction begins with: seen at offset 0, it is the beginning even if the capture has no SYN."""
-OUTSTANDING: Final = 8
+OUTSTANDING: Final = 2
 """Dirty lists, and checkpoints, that wait for their counterpart of the other direction."""
 FULL_BATCH: Final = libxc.MAX_BATCH_SIZE
 

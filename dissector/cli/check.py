@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from dissector.check.releases import Target
     from dissector.sinks import Output, Sink
+    from dissector.spec.findings import Rule
     from dissector.wire.events import Event
     from dissector.wire.limits import Limits
 
@@ -196,13 +197,20 @@ def _explained(name: str) -> str:
         fail(f"there is no rule {name!r}{hint}")
     blocks = []
     for rule in found:
-        rows = [rule.id, f"  severity  {rule.severity}", f"  says      {rule.text}"]
+        rows = [rule.id, f"  severity  {rule.severity}", f"  says      {_says(rule)}"]
         rows += [f"  {label:<9} {text}" for label, text in (("why", rule.why), ("releases", rule.releases)) if text]
         if rule.section:
             number = f"rule {rule.number}, " if rule.number is not None else ""
             rows.append(f"  where     {number}section {rule.section} of the format description")
         blocks.append("\n".join(rows))
     return "\n\n".join(blocks)
+
+
+def _says(rule: Rule) -> str:
+    """Return the text of a rule with dots in place of what is filled in."""
+    import re
+
+    return re.sub(r"{\w+[^}]*}", "…", rule.text)
 
 
 def table() -> str:
@@ -212,7 +220,6 @@ def table() -> str:
     rows = ["| Rule | Id | Severity | Says | Why, and which releases |", "|---|---|---|---|---|"]
     for rule in sorted(BY_ID.values(), key=lambda one: (one.number is None, one.number or 0)):
         why = " ".join(text for text in (rule.why, rule.releases and f"Releases: {rule.releases}.") if text)
-        text = rule.text if rule.text != "{text}" else "in words"
-        cells = ("" if rule.number is None else str(rule.number), f"`{rule.id}`", rule.severity, text, why)
+        cells = ("" if rule.number is None else str(rule.number), f"`{rule.id}`", rule.severity, _says(rule), why)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 import textwrap
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from dissector.sinks import OneByOne
@@ -27,6 +27,8 @@ RANK: Final = {"error": 0, "warn": 1, "note": 2}
 NOUNS: Final = {"error": "error", "warn": "warning", "note": "note"}
 RECENT: Final = 32
 """Records of a direction that are remembered, to name the last good one."""
+LIGHT: Final = 1 << 16
+"""Bytes of body that such a record may have."""
 PLACES: Final = 3
 """Places of a group that are shown with -v."""
 MANY_PLACES: Final = 50
@@ -61,11 +63,14 @@ class _Block:
     summary: Summary | None = None
     groups: dict[tuple[str, str | None], _Group] = field(default_factory=dict)
     ending: Finding | None = None
-    first: Finding | None = None
-    """The first error; before there is one, the first warning."""
+    severity: str = ""
+    """Of the first error; before there is one, of the first warning."""
+    wrong: str = ""
+    """Where and what that is."""
     good: str = ""
     """The record before it."""
-    recent: dict[str, deque[Record]] = field(default_factory=dict)
+    recent: dict[str, deque[Record | None]] = field(default_factory=dict)
+    """Records of either direction; None for one whose body is too big to be kept."""
 
 
 class CheckSink(OneByOne):
@@ -96,7 +101,8 @@ class CheckSink(OneByOne):
         """Take one event."""
         if isinstance(event, Record):
             block = self._blocks.setdefault(event.flow, _Block())
-            block.recent.setdefault(event.direction, deque(maxlen=RECENT)).append(event)
+            light = event if len(event.body) <= LIGHT else None
+            block.recent.setdefault(event.direction, deque(maxlen=RECENT)).append(light)
         elif isinstance(event, Finding):
             self._finding(event)
         elif isinstance(event, Flow):
@@ -112,15 +118,18 @@ class CheckSink(OneByOne):
     def _finding(self, finding: Finding) -> None:
         block = self._blocks.setdefault(finding.flow, _Block())
         if finding.id.startswith(ENDING):
-            block.ending = finding
+            block.ending = replace(finding, record=None)
         else:
-            group = block.groups.setdefault((finding.id, finding.direction), _Group(finding))
+            light = replace(finding, record=None)
+            group = block.groups.setdefault((finding.id, finding.direction), _Group(light))
             group.count += 1
             if self._verbose and len(group.dumps) < (PLACES if self._verbose == 1 else MANY_PLACES):
-                group.dumps.append(list(place_lines(finding)))
-        worse = block.first is None or (block.first.severity == "warn" and finding.severity == "error")
+                lines = list(place_lines(finding))
+                group.dumps += [lines] if lines else []
+        worse = not block.severity or (block.severity == "warn" and finding.severity == "error")
         if finding.severity != "note" and finding.offset is not None and worse:
-            block.first = finding
+            block.severity = finding.severity
+            block.wrong = self._wrong(finding)
             block.good = _last_good(block, finding)
 
     def close(self) -> None:
@@ -136,14 +145,14 @@ class CheckSink(OneByOne):
 
     def _block(self, block: _Block) -> None:
         if block.flow is not None:
-            self._out(self._paint("strong", self._shown(self._title(block))) + "\n")
+            self._folded("", 0, self._title(block), "strong", hang=2)
         groups = sorted(block.groups.values(), key=lambda group: RANK[group.first.severity])
         for group in groups:
             self._group(group)
         if block.flow is None and not groups:
             return
-        if block.first is not None and block.flow is not None:
-            self._row("first wrong", self._first(block.first), "strong")
+        if block.wrong and block.flow is not None:
+            self._row("first wrong", block.wrong, "strong")
             self._row("last good", block.good or "nothing: it is the first record", "")
         if block.ending is not None:
             self._row("ended", printable(block.ending.text), block.ending.severity)
@@ -184,13 +193,14 @@ class CheckSink(OneByOne):
         for label, text in (("why", rule.why), ("releases", rule.releases), ("rule", section)):
             if text:
                 self._folded(f"{'':14}{self._paint('dim', f'{label:<9}')}", 23, text, width=self._width or WIDE)
-        for lines in group.dumps:
+        for title, *lines in group.dumps:
+            self._folded(f"{'':14}{self._paint('dim', 'record   ')}", 23, title, width=self._width or WIDE)
             for line in lines:
-                self._out(f"{'':14}{self._shown(line)}\n")
+                self._out(f"  {self._shown(line)}\n")
         if group.dumps and group.count > len(group.dumps):
             self._out(f"{'':14}and {counted(group.count - len(group.dumps), 'more place')}\n")
 
-    def _first(self, finding: Finding) -> str:
+    def _wrong(self, finding: Finding) -> str:
         record = finding.record
         name = f"{record.layer} {record.type} at {record.offset}, " if record is not None else ""
         return f"{name}{self._place(finding)}: {finding.id}"
@@ -198,13 +208,15 @@ class CheckSink(OneByOne):
     def _row(self, label: str, text: str, style: str) -> None:
         self._folded(f"  {self._paint('dim', f'{label:<12}')}", 14, text, style)
 
-    def _folded(self, head: str, indent: int, text: str, style: str = "", width: int | None = None) -> None:
-        """Write `head`, which is `indent` columns wide, and a text beside it."""
+    def _folded(
+        self, head: str, indent: int, text: str, style: str = "", *, width: int | None = None, hang: int = 0
+    ) -> None:
+        """Write `head`, which is `indent` columns wide, and a text beside it; lines after the first `hang` deeper."""
         text = self._shown(text)
-        room = (self._width if width is None else width) - indent
+        room = (self._width if width is None else width) - indent - hang
         lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) if room >= 20 else [text]
         for number, line in enumerate(lines or [""]):
-            self._out(f"{' ' * indent if number else head}{self._paint(style, line)}\n")
+            self._out(f"{' ' * (indent + hang) if number else head}{self._paint(style, line)}\n")
 
     def _line(self, text: str) -> None:
         self._folded("", 0, text)
@@ -222,7 +234,7 @@ def _last_good(block: _Block, finding: Finding) -> str:
     """Name the record before the one that a finding is about."""
     place = finding.record.offset if finding.record is not None else finding.offset
     for record in reversed(block.recent.get(finding.direction or "", ())):
-        if place is not None and record.offset + record.size <= place:
+        if record is not None and place is not None and record.offset + record.size <= place:
             said = facts(record)
             frame = f" (frame {record.first_frame})" if record.first_frame else ""
             return f"{record.layer} {record.type} at {record.offset}{frame}" + (f", {said}" if said else "")
