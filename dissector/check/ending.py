@@ -150,12 +150,13 @@ def _whole_stream(session: Session, end: Flow) -> Ending:
 def _stopped(session: Session, end: Flow, last: Record) -> str:
     missing = cut(last)
     name = _name(session, last)
+    place = f"behind {name}" if missing is None else f"inside {name}"
+    if missing is None and session.stops_at.get("forward") == session.forward.behind:
+        place = f"inside the header of what follows {name}"
     if end.end == FILE:
-        where = f"the file ends behind {name}" if missing is None else f"the file ends inside {name}"
-    elif missing is None:
-        where = f"the sender stopped behind {name}"
+        where = f"the file ends {place}"
     else:
-        where = f"the sender died inside {name}"
+        where = f"the sender died {place}" if place.startswith("inside") else f"the sender stopped {place}"
     said = f"{where}, {missing} bytes short" if missing else where
     if end.end != FILE and end.entry == "xl" and session.reverse.whole and not session.reverse.count[xl.READY]:
         said += "; no READY came: either side may have given up first"

@@ -52,6 +52,8 @@ def judge(finding: Finding, session: Session) -> tuple[Rule, dict[str, Any]] | N
     The rule of the finding itself means that it stays as it is.
     """
     rule = finding.rule
+    if rule in JUDGED_AT_THE_END and finding.direction is not None and finding.offset is not None:
+        session.stops_at[finding.direction] = finding.offset
     if rule in JUDGED_WITH_THE_RECORD or rule in JUDGED_AT_THE_END:
         return None
     if rule is findings.FRAMING:

@@ -134,6 +134,7 @@ class Session:
         unseen: Direction -> stream offset behind the last byte that is lost, or was passed over without framing.
         long_header: Header size of dirty lists, if that is more than 8.
         broken: Direction -> stream offset of bytes that are no record, though nothing before them is lost.
+        stops_at: Direction -> stream offset of what the direction ends inside.
         misread: Direction and offset of a message that was not the right text.
     """
 
@@ -162,6 +163,7 @@ class Session:
         self.unseen: dict[str, int] = {}
         self.long_header = 0
         self.broken: dict[str, int] = {}
+        self.stops_at: dict[str, int] = {}
         self.misread: tuple[str | None, int | None] | None = None
         self._batch: tuple[Record, Batch | None] | None = None
 
