@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path  # noqa: TC003  typer looks at the annotations when it runs
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from dissector.spec.findings import Rule
     from dissector.wire.events import Event
     from dissector.wire.limits import Limits
-
-PADDING = 7
-"""Bytes of padding a record can have: a check looks at all of them."""
 
 ForXen = Annotated[
     str | None,
@@ -115,7 +112,9 @@ def check(
 
 def looking_at_padding(limits: Limits) -> Limits:
     """Return limits with which the engine looks at padding, too."""
-    return limits if limits.max_padding else replace(limits, max_padding=PADDING)
+    from dissector.wire.limits import ThoroughLimits
+
+    return ThoroughLimits(**asdict(limits))
 
 
 class Through:

@@ -187,7 +187,7 @@ class Framer:
             return at
         data, base = bytes(view[at:]), self.position  # slices of bytes cost a third of those of a memoryview
         start, end, max_body, units = 0, len(data), self.limits.max_body, self.units
-        look = self.limits.max_padding > 0
+        look = self.limits.padding
         while known is not None:
             definition, type_id, length, size, plan, counted, behind = known
             if start + size > end or length > max_body:
@@ -537,7 +537,7 @@ class Framer:
         unit = self.unit
         assert unit is not None
         self.skip = unit.end - self.position
-        if self.limits.max_padding and not self.strict and self.skip >= unit.padding:
+        if self.limits.padding and not self.strict and self.skip >= unit.padding:
             self.skip -= unit.padding
         if not self.skip:
             self._body_passed(frame, time)
@@ -556,7 +556,7 @@ class Framer:
         unit = self.unit
         assert unit is not None
         if self.want.strip(b"\0"):
-            unit.extra["padding"] = self.want[: self.limits.max_padding].hex()
+            unit.extra["padding"] = self.want.hex()
         self.want.clear()
         self._padding = False
         self._complete(frame, time)

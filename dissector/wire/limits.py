@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 MIB = 1 << 20
 
@@ -12,10 +13,10 @@ MIB = 1 << 20
 class Limits:
     """Bounds on memory and patience; all sizes in bytes."""
 
+    padding: ClassVar[bool] = False
+    """Whether padding of records is looked at, and kept if it is not zero."""
     max_body: int = 16 * MIB
     """Bytes of one body (or pfn list) that are kept."""
-    max_padding: int = 0
-    """Bytes of a record's padding that are kept if it is not zero; 0: padding is passed over without a look."""
     max_flow_buffer: int = 16 * MIB
     """Bytes that wait behind a hole in one direction; also how far later data may run ahead of an open hole."""
     max_total_buffer: int = 64 * MIB
@@ -38,3 +39,10 @@ class Limits:
     """A hole that the peer acknowledged is lost once this much later data was seen."""
     loss_delay: int = 1_000_000_000
     """... or once this many nanoseconds of capture time have passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThoroughLimits(Limits):
+    """The same for who wants to judge padding too."""
+
+    padding: ClassVar[bool] = True

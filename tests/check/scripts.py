@@ -14,7 +14,7 @@ from captures.streams import Conversation
 from dissector.check.checker import Checker, checked
 from dissector.wire.engine import Engine
 from dissector.wire.events import Finding
-from dissector.wire.limits import Limits
+from dissector.wire.limits import Limits, ThoroughLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from captures.packets import Packet
     from dissector.wire.events import Event
 
-LIMITS = Limits(max_padding=7)
+LIMITS = ThoroughLimits()
 
 
 @dataclass(eq=False)

@@ -32,7 +32,9 @@ def test_completed():
     assert (ended(hvm()).id, ended(hvm()).text) == ("ending.completed", "completed: the guest runs at the target")
 
 
-@pytest.mark.parametrize(("status", "name"), [(3, "ERROR_FAIL"), (5, "ERROR_NOMEM"), (255, "no correct GO"), (99, "99")])
+@pytest.mark.parametrize(
+    ("status", "name"), [(3, "ERROR_FAIL"), (5, "ERROR_NOMEM"), (255, "no correct GO"), (99, "99")]
+)
 def test_failed_at_the_target(status, name):
     found = ended(Script.of(plain(guest(), status=status)))
     assert found.id == "ending.failed"

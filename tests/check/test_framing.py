@@ -68,7 +68,7 @@ def test_a_place_that_is_no_record_is_said_once(make, kind):
         said = findings_in(stream_batches(script.forward()))
     else:
         said = findings(script.packets())
-    assert [one.id for one in said if one.severity == "error"][0] == "stream.framing"
+    assert next(one.id for one in said if one.severity == "error") == "stream.framing"
     assert sum(one.id == "stream.framing" for one in said) == 1
 
 
