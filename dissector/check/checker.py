@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dissector.check import colo, framing, hvm, libxc, libxl, pages, pv, xl
 from dissector.check.ending import ending, permission_missing
 from dissector.check.framing import judge
-from dissector.check.model import checks_in
+from dissector.check.model import PADDED, UNKNOWN, checks_in
 from dissector.check.releases import Origin, objections
 from dissector.check.session import Session
 from dissector.spec import findings, rules
@@ -37,7 +37,8 @@ OBJECTIONS_MAX = 1000
 @cache
 def checks_on(definition: model.Record) -> tuple[Check, ...]:
     """Return the checks that look at records of one kind."""
-    return tuple(one for one in CHECKS if not one.on or definition in one.on)
+    wanted = UNKNOWN if definition.name == UNKNOWN.name else definition
+    return tuple(one for one in CHECKS if wanted in one.on)
 
 
 class _Followed:
@@ -99,7 +100,10 @@ class Checker:
         session = followed.session
         session.meet(record)
         found = []
-        for one in checks_on(record.definition):
+        checks = checks_on(record.definition)
+        if "padding" in record.extra:
+            checks += checks_on(PADDED)
+        for one in checks:
             for hit in one.test(record, session):
                 found.append(_finding(one.rule, hit.record or record, hit.at, hit.values))  # noqa: PERF401
         if record.direction == "forward":

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from dissector.check.libxl import is_state
-from dissector.check.model import Hit, check, in_body, wrong_length
+from dissector.check.model import PADDED, UNKNOWN, Hit, check, in_body, wrong_length
 from dissector.check.session import number
 from dissector.spec import findings, libxc, rules
 from dissector.spec.model import OPTIONAL_RECORD
@@ -84,36 +84,36 @@ def xen_major(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(8, {"found": number(record, "xen_minor")})
 
 
-@check(rules.LIBXC_PADDING)
+@check(rules.LIBXC_PADDING, PADDED)
 def padding(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 42."""
-    if record.layer == "libxc" and "padding" in record.extra:
+    if record.layer == "libxc":
         yield Hit(in_body(record, record.body_length or 0), {"what": record.type, "found": record.extra["padding"]})
 
 
-@check(findings.UNKNOWN_RECORD)
+@check(findings.UNKNOWN_RECORD, UNKNOWN)
 def unknown(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 43."""
-    if _is_unknown(record) and not (record.type_id or 0) & OPTIONAL_RECORD:
+    if record.layer == "libxc" and not _optional(record):
         yield Hit(0, {"layer": "libxc", "type_id": record.type_id})
 
 
-@check(findings.UNKNOWN_OPTIONAL)
+@check(findings.UNKNOWN_OPTIONAL, UNKNOWN)
 def unknown_optional(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 44, in a plain stream and in the first checkpoint."""
-    if _is_unknown(record) and (record.type_id or 0) & OPTIONAL_RECORD and not session.forward.count[libxc.CHECKPOINT]:
+    if record.layer == "libxc" and _optional(record) and not session.forward.count[libxc.CHECKPOINT]:
         yield Hit(0, {"type_id": record.type_id})
 
 
-@check(rules.UNKNOWN_BUFFERED)
+@check(rules.UNKNOWN_BUFFERED, UNKNOWN)
 def unknown_buffered(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 44, later."""
-    if _is_unknown(record) and (record.type_id or 0) & OPTIONAL_RECORD and session.forward.count[libxc.CHECKPOINT]:
+    if record.layer == "libxc" and _optional(record) and session.forward.count[libxc.CHECKPOINT]:
         yield Hit(0, {"found": record.type_id})
 
 
-def _is_unknown(record: Record) -> bool:
-    return record.type == "UNKNOWN" and record.layer == "libxc"
+def _optional(record: Record) -> bool:
+    return bool((record.type_id or 0) & OPTIONAL_RECORD)
 
 
 @check(rules.GUEST_RECORD, *(record for record in libxc.RECORDS if record.guests != "any"))

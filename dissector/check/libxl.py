@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from dissector.check.model import Hit, check, in_body, wrong_length
+from dissector.check.model import PADDED, UNKNOWN, Hit, check, in_body, wrong_length
 from dissector.check.session import number, whole
 from dissector.spec import libxc, libxl, rules
 
@@ -55,17 +55,17 @@ def converted(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(_OPTIONS_AT, {"found": found})
 
 
-@check(rules.LIBXL_UNKNOWN)
+@check(rules.LIBXL_UNKNOWN, UNKNOWN)
 def unknown(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 16."""
-    if record.type == "UNKNOWN" and record.layer == "libxl":
+    if record.layer == "libxl":
         yield Hit(0, {"found": record.type_id})
 
 
-@check(rules.LIBXL_PADDING)
+@check(rules.LIBXL_PADDING, PADDED)
 def padding(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 17."""
-    if record.layer == "libxl" and "padding" in record.extra:
+    if record.layer == "libxl":
         yield Hit(in_body(record, record.body_length or 0), {"what": record.type, "found": record.extra["padding"]})
 
 

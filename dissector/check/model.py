@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from dissector.spec.model import Record as Definition
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from dissector.check.session import Session
-    from dissector.spec import model
     from dissector.spec.findings import Rule
     from dissector.wire.events import Record
 
@@ -34,22 +35,26 @@ class Hit:
 Test: TypeAlias = Callable[["Record", "Session"], Iterable[Hit]]
 
 
+UNKNOWN: Final = Definition(layer="libxc", name="UNKNOWN", meaning="any record of unknown type", section="4.3")
+PADDED: Final = Definition(layer="libxc", name="PADDED", meaning="any record whose padding is not zero", section="4.3")
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """A rule, and how to find where it is broken.
 
     Attributes:
         rule: What is said about it.
-        on: Definitions of the records it looks at; empty: all records, those of unknown type too.
+        on: Definitions of the records it looks at; `UNKNOWN` and `PADDED` stand for many.
         test: Takes a record and what is known of the stream before it.
     """
 
     rule: Rule
-    on: tuple[model.Record, ...]
+    on: tuple[Definition, ...]
     test: Test
 
 
-def check(rule: Rule, *on: model.Record) -> Callable[[Test], Check]:
+def check(rule: Rule, *on: Definition) -> Callable[[Test], Check]:
     """Make a :class:`Check` of the function below."""
     return lambda test: Check(rule, on, test)
 

@@ -364,7 +364,7 @@ class Batch:
         whole: All of them are.
     """
 
-    __slots__ = ("_order", "_pfns", "count", "raw", "whole")
+    __slots__ = ("_order", "_pfns", "_tops", "count", "raw", "whole")
 
     def __init__(self, record: Record, count: int) -> None:
         self.count = count
@@ -372,6 +372,7 @@ class Batch:
         self.whole = len(self.raw) == 8 * count
         self._order = record.order
         self._pfns: tuple[int, ...] | None = None
+        self._tops: bytes | None = None
 
     @classmethod
     def of(cls, record: Record) -> Batch | None:
@@ -393,4 +394,6 @@ class Batch:
     @property
     def tops(self) -> bytes:
         """The most significant byte of each entry."""
-        return codec.type_bytes(self.raw[: len(self.raw) & ~7], self._order)
+        if self._tops is None:
+            self._tops = codec.type_bytes(self.raw[: len(self.raw) & ~7], self._order)
+        return self._tops

@@ -6,12 +6,15 @@ from __future__ import annotations
 import os
 import struct
 import tracemalloc
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissector.check.checker import CHECKS
+from dissector.check import checker
+from dissector.check.checker import CHECKS, checks_on
 from dissector.reader import Reader
 from dissector.spec import rules
 from dissector.spec.rules import BY_ID
@@ -234,3 +237,21 @@ def test_hostile_pfns_fill_no_memory():
     tracemalloc.stop()
     assert peak < 64 << 20
     assert any(finding.id.startswith("ending.") for finding in found)
+
+
+def test_every_single_check_finds_something(monkeypatch):
+    """Taking any one away would be noticed: none of them only repeats another."""
+    found = set()
+
+    def watched(definition):
+        return tuple(replace(one, test=partial(watch, one)) for one in checks_on(definition))
+
+    def watch(one, record, session):
+        for hit in one.test(record, session):
+            found.add(one)
+            yield hit
+
+    monkeypatch.setattr(checker, "checks_on", watched)
+    for row in TABLE:
+        said(row.make()[0])
+    assert {one.test.__name__ for one in CHECKS if one not in found} == set()
