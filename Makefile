@@ -62,7 +62,7 @@ $(VENV)/bin/python:
 		apt-get update -q >/dev/null && apt-get install -q -y python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); } || \
 		{ echo "python3-venv is missing: apt-get install python3-venv" >&2; exit 1; }
 
-$(VENV)/.installed: $(VENV)/bin/python pyproject.toml dissector/wire/_forward.c
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml dissector/wire/_forward.c dissector/recording/_blocks.c
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
@@ -72,4 +72,4 @@ $(VENV)/.dev: $(VENV)/.installed pyproject.toml
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/data \
-		dissector/wire/_forward*.so
+		dissector/wire/_forward*.so dissector/recording/_blocks*.so

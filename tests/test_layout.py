@@ -36,10 +36,11 @@ def test_licence_line(path):
     assert path.read_text().startswith("# SPDX-License-Identifier: GPL-2.0-or-later\n")
 
 
-def test_licence_line_of_the_c_source():
-    assert (
-        (ROOT / "dissector/wire/_forward.c").read_text().startswith("/* SPDX-License-Identifier: GPL-2.0-or-later */\n")
-    )
+def test_licence_line_of_the_c_sources():
+    sources = list((ROOT / "dissector").rglob("*.c"))
+    assert len(sources) == 2
+    for source in sources:
+        assert source.read_text().startswith("/* SPDX-License-Identifier: GPL-2.0-or-later */\n")
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,12 @@ class Writer(Protocol):
     def write(self, parts: Iterable[Buffer], packets: int, time: int, *, copy: bool = True) -> bool:
         """Take blocks, without waiting; False: not taken."""
 
+    def lend(self) -> memoryview:
+        """Give a buffer to be filled."""
+
+    def write_lent(self, buffer: memoryview, used: int, packets: int, time: int) -> bool:
+        """Take the blocks in such a buffer; likewise."""
+
     def close(self, parts: Iterable[Buffer] = (), *, patience: float | None = None) -> None:
         """Write the rest and `parts`."""
 
