@@ -3,10 +3,10 @@
 
 Method
     A file in /dev/shm - a migration, or with ``--data random`` bytes that are none - goes from ``cat`` through the
-    relay to a command and, for the echo, back and into the void. The runs are interleaved - one of every row, then the next of every row - and every figure is the median; other work on the
-    machine slows all rows alike, so compare the ratios, not the seconds. The ratio is the speed next to the row with
-    ``cat`` in place of the tap. The time is that of the whole pipeline with Python's start and the end of the
-    recording.
+    relay to a command and, for the echo, back and into the void. The runs are interleaved - one of every row, then
+    the next of every row - and every figure is the median; other work on the machine slows all rows alike, so
+    compare the ratios, not the seconds. The ratio is the speed next to the row with ``cat`` in place of the tap.
+    The time is that of the whole pipeline with Python's start and the end of the recording.
 
     "one way" is a migration: the command throws away what it gets. "echo" sends everything back, so twice as much
     passes, and twice as much is recorded, as `cat` makes.
