@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from dissector.recording.batch import Batch
 from dissector.recording.pcapng import packet_of_pieces
+from dissector.recording.recording import recorder_for
 from dissector.sources import Packet
 from dissector.tap.bystander import QUEUE_BYTES, Bystander, Ended, GiveUp, Passed, Taken
 from dissector.tap.synthetic import LINKTYPE, TcpConnection
+from dissector.wire.engine import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -215,10 +218,6 @@ class _Dissected:
     """Dissects the packets, to know what to leave out of them."""
 
     def __init__(self, writer: Writer, interface: int, slim: Slim, *, scrub: bool) -> None:
-        from dissector.recording.batch import Batch
-        from dissector.recording.recording import recorder_for
-        from dissector.wire.engine import Engine
-
         self._engine = Engine()
         self._batch = Batch(writer)
         self._batch.interfaces[None, 0, LINKTYPE] = interface
