@@ -34,6 +34,8 @@ ENOUGH_BYTES: Final = 256 << 10
 """So much is written at once; less waits for more, but not for longer than `DELAY`."""
 DELAY: Final = 0.1
 """Seconds."""
+_BEHIND: Final = 0.5
+"""The disk is behind when the queue is fuller than this."""
 _SECOND: Final = 1_000_000_000
 
 
@@ -363,7 +365,7 @@ class CaptureWriter:
         name = self._output.name
         try:
             if pieces:
-                self._output.write(pieces)
+                self._output.write(pieces, behind=self.filled > _BEHIND)
             if following is not None:
                 self._output.close()
                 name = following.path
