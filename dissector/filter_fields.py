@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from dissector import spec
-from dissector.spec.libxc import PAGE_TYPE, PFN_MASK
+from dissector.spec.libxc import PAGE_TYPE
 from dissector.spec.model import Array, Bytes, Element, Enum, Field, Flags, PfnList, StringPairs
 from dissector.wire import codec
 
@@ -263,10 +263,8 @@ def _inner(array: str, name: str) -> Callable[[Record], Sequence[codec.Node]]:
 
 def _pfns(record: Record, name: str) -> Sequence[int]:
     for node in _nodes(record, name):
-        entries = codec.entries(node.value, record.order)
-        if isinstance(node.element, PfnList) and node.element.typed:
-            return [entry & PFN_MASK for entry in entries]
-        return entries
+        typed = isinstance(node.element, PfnList) and node.element.typed
+        return (codec.pfn_numbers if typed else codec.entries)(node.value, record.order)
     return ()
 
 

@@ -147,9 +147,21 @@ def number(record: Record, body: bytes, order: ByteOrder, name: str) -> int | No
     return None
 
 
-def entries(raw: bytes, order: ByteOrder) -> tuple[int, ...]:
+def entries(raw: bytes | bytearray, order: ByteOrder) -> tuple[int, ...]:
     """Unpack a pfn list into integers, type bits included."""
     return struct.unpack(f"{'<' if order == 'little' else '>'}{len(raw) // 8}Q", raw)
+
+
+_LOW_HALF = bytes(value & 0x0F for value in range(256))
+
+
+def pfn_numbers(raw: bytes, order: ByteOrder) -> tuple[int, ...]:
+    """Unpack a typed pfn list into pfns: page-type and reserved bits, the 12 uppermost, removed."""
+    numbers = bytearray(raw[: len(raw) & ~7])
+    top, second = (7, 6) if order == "little" else (0, 1)
+    numbers[top::8] = bytes(len(numbers) // 8)
+    numbers[second::8] = numbers[second::8].translate(_LOW_HALF)
+    return entries(numbers, order)
 
 
 def type_bytes(raw: bytes, order: ByteOrder) -> bytes:
@@ -205,7 +217,7 @@ def _pfn_summary(element: PfnList, raw: bytes, order: ByteOrder, *, whole: bool,
             if typed:
                 values["data_pages"], values["types"] = _pages_and_types(raw, order)
         if pfns:
-            values[element.name] = [entry & mask for entry in entries(raw, order)]
+            values[element.name] = list((pfn_numbers if typed else entries)(raw, order))
     return values
 
 

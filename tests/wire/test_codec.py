@@ -385,3 +385,9 @@ def test_names():
     assert codec.name_of(xl.MANDATORY_FLAGS, 3) == "JSON, STREAMv2"
     assert codec.name_of(xl.MANDATORY_FLAGS, 2) == "STREAMv2"
     assert codec.name_of(xl.MANDATORY_FLAGS, 0) == ""
+
+
+@given(st.lists(st.integers(0, (1 << 64) - 1), max_size=20), st.binary(max_size=7), st.sampled_from(("little", "big")))
+def test_pfns_are_entries_without_their_type(entries, cut, order):
+    raw = struct.pack(f"{'<' if order == 'little' else '>'}{len(entries)}Q", *entries) + cut
+    assert codec.pfn_numbers(raw, order) == tuple(entry & libxc.PFN_MASK for entry in entries)
