@@ -211,16 +211,9 @@ class JsonSink:
         self._out("".join([self._line(event) for event in events]))
 
     def _line(self, event: Event) -> str:
-        if isinstance(event, Record) and event.complete and not self._first:
-            return self._record(event)
-        shown = event_object(event, pfns=self._pfns)
-        if self._first:
-            self._first = False
-            shown = {"schema": SCHEMA, **shown}
-        return self._encode(shown).decode() + "\n"
-
-    def _record(self, record: Record) -> str:
-        """Write what `record_object` returns of a complete record."""
+        if self._first or not isinstance(event, Record) or not event.complete:
+            return self._encoded(event)
+        record = event
         what = (
             record.flow,
             record.direction,
@@ -238,6 +231,13 @@ class JsonSink:
         if fields is None:
             fields = self._encode(record.decode(pfns=self._pfns)).decode()
         return f"{before}{record.offset}{behind}{self._when_text}{fields}}}\n"
+
+    def _encoded(self, event: Event) -> str:
+        shown = event_object(event, pfns=self._pfns)
+        if self._first:
+            self._first = False
+            shown = {"schema": SCHEMA, **shown}
+        return self._encode(shown).decode() + "\n"
 
     def _learn(self, what: tuple[object, ...], record: Record) -> tuple[str, str]:
         """Return what stands before and behind the value of ``offset``, up to that of ``time``."""

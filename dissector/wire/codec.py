@@ -172,9 +172,9 @@ def type_bytes(raw: bytes, order: ByteOrder) -> bytes:
 _WITHOUT_DATA = bytes(value for value in range(256) if value >> 4 not in DATA_PAGE_TYPES)
 
 
-def data_pages(raw: bytes, order: ByteOrder) -> int:
-    """Count the entries of a typed pfn list that carry 4096 bytes of contents."""
-    tops = raw[7::8] if order == "little" else raw[0::8]
+def data_pages(raw: bytes, order: ByteOrder, start: int = 0) -> int:
+    """Count the entries of a typed pfn list that carry 4096 bytes of contents; the list begins at `start`."""
+    tops = raw[start + 7 :: 8] if order == "little" else raw[start::8]
     return len(tops.translate(None, _WITHOUT_DATA))
 
 
@@ -428,7 +428,7 @@ def expected_length(record: Record, body: bytes, order: ByteOrder) -> int | None
     if (plan := list_plan(record)) is not None:
         before, at, size = plan
         total = before + 8 * int.from_bytes(body[at : at + size], order)
-        return total + PAGE_SIZE * data_pages(body[before:], order) if len(body) == total else None
+        return total + PAGE_SIZE * data_pages(body, order, before) if len(body) == total else None
     if (rows := array_plan(record)) is not None:
         before, at, size, item = rows
         return before + item * int.from_bytes(body[at : at + size], order) if len(body) >= before else None
