@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from dissector.wire.events import Record
 
+_encode: Final = msgspec.json.Encoder().encode
 _LIST: Final = 8
 """Where in the body the pfn list begins."""
 
@@ -36,7 +37,7 @@ def _ends(size: int, order: codec.ByteOrder) -> Callable[[bytes], tuple[Any, ...
 def _types(tops: bytes) -> str:
     """Write what the most significant bytes of the entries tell."""
     raw = b"".join([bytes([top, 0, 0, 0, 0, 0, 0, 0]) for top in tops])
-    types = msgspec.json.encode(codec.type_counts(raw, "big")).decode()
+    types = _encode(codec.type_counts(raw, "big")).decode()
     return f'"data_pages":{codec.data_pages(raw, "big")},"types":{types}'
 
 
@@ -50,7 +51,7 @@ def page_data_fields(record: Record, *, pfns: bool) -> str | None:
     tops = body[_LIST + 7 :: 8] if order == "little" else body[_LIST::8]
     if count != len(tops):
         return None
-    whole = f',"pfn":[{",".join(map(str, codec.pfn_numbers(body[_LIST:], order)))}]' if pfns else ""
+    whole = f',"pfn":{_encode(codec.pfn_numbers(body[_LIST:], order)).decode()}' if pfns else ""
     return (
         f'{{"count":{count},"reserved":{reserved},"first_pfn":{first & PFN_MASK},"last_pfn":{last & PFN_MASK},'
         f"{_types(tops)}{whole}}}"

@@ -338,7 +338,15 @@ def _decoded(
     return values
 
 
-def _pfn_list(record: Record, body: bytes, order: ByteOrder) -> tuple[PfnList, bytes] | None:
+def pfn_list(record: Record, body: bytes, order: ByteOrder) -> tuple[PfnList, bytes] | None:
+    """Return the pfn list of a record, and its entries that are there; None when it has no list."""
+    start = leading(record, order)
+    element = start.rest[0] if start.rest else None
+    if isinstance(element, PfnList) and len(body) >= start.size:
+        number = (len(body) - start.size) // 8
+        if element.count is not None:
+            number = min(number, start.unpack(body, 0)[start.names.index(element.count)])
+        return element, body[start.size : start.size + 8 * number]
     for node in walk(record, body, order):
         if isinstance(node.element, PfnList):
             return node.element, node.value
@@ -349,7 +357,7 @@ def pfn_array(record: Record, body: bytes, order: ByteOrder) -> npt.NDArray[np.u
     """Return the pfns of a record as numpy uint64 (page-type bits removed); empty when it has no pfn list."""
     import numpy as np
 
-    found = _pfn_list(record, body, order)
+    found = pfn_list(record, body, order)
     if found is None:
         return np.empty(0, np.uint64)
     element, raw = found
@@ -361,7 +369,7 @@ def page_type_array(record: Record, body: bytes, order: ByteOrder) -> npt.NDArra
     """Return the page types (0 to 15) of a PAGE_DATA's entries as numpy uint8; empty for other records."""
     import numpy as np
 
-    found = _pfn_list(record, body, order)
+    found = pfn_list(record, body, order)
     if found is None or not found[0].typed:
         return np.empty(0, np.uint8)
     return np.right_shift(np.frombuffer(type_bytes(found[1], order), np.uint8), np.uint8(4))

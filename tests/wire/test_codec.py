@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from captures import bodies
 from dissector.spec import ALL_RECORDS, BY_TYPE, libxc, libxl, xl
+from dissector.spec.model import PfnList
 from dissector.wire import codec
 from tests.cross.tools import modest
 
@@ -391,3 +392,10 @@ def test_names():
 def test_pfns_are_entries_without_their_type(entries, cut, order):
     raw = struct.pack(f"{'<' if order == 'little' else '>'}{len(entries)}Q", *entries) + cut
     assert codec.pfn_numbers(raw, order) == tuple(entry & libxc.PFN_MASK for entry in entries)
+
+
+@given(st.sampled_from(ALL_RECORDS), st.integers(0, 5), st.binary(max_size=60), st.sampled_from(("little", "big")))
+def test_the_pfn_list_is_what_walking_finds(definition, count, rest, order):
+    body = count.to_bytes(4, order) + rest
+    walked = [node for node in codec.walk(definition, body, order) if isinstance(node.element, PfnList)]
+    assert codec.pfn_list(definition, body, order) == next(((node.element, node.value) for node in walked), None)
