@@ -9,7 +9,8 @@ import select
 import stat
 from typing import TYPE_CHECKING, Final, Self
 
-from dissector.sources.formats import MAX_RECORD, CaptureError, CaptureFormat, PcapFormat, PcapngFormat
+from dissector.sources.errors import CaptureError
+from dissector.sources.formats import MAX_RECORD, CaptureFormat, PcapFormat, PcapngFormat
 from dissector.wire.frame import supported_linktype
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from dissector.sources.errors import CaptureError
 from dissector.sources.slim import SNAPPED, LeftOut, Slim, left_out, section_slim
 
 if TYPE_CHECKING:
@@ -30,18 +31,6 @@ PCAP_MAGICS: Final = {
     0xA1B2CD34: ("kuznetzov", 1000, 8),
 }
 """Magic number -> shape, nanoseconds per time fraction, extra bytes in each record header."""
-
-
-class CaptureError(Exception):
-    """A capture cannot be read (any further); one clear line that names the file.
-
-    Attributes:
-        path: The file as the user named it; empty when bytes were parsed that came from no file.
-    """
-
-    def __init__(self, path: str, text: str) -> None:
-        super().__init__(f"{path}: {text}" if path else text)
-        self.path = path
 
 
 class Packet(NamedTuple):
