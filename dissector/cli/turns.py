@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TextIO
 
-SPOOL_BYTES: Final = 1 << 20
+SPOOL_BYTES: Final = 1 << 18
 """Most bytes of a waiting task's output that are kept in memory."""
-AHEAD: Final = 4
+AHEAD: Final = 16
 """Tasks per process that may have run, or be running, before it is their turn."""
 _PIECE: Final = 1 << 16
 _TROUBLE: Final = 2

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from dissector.sources.capture import CaptureFile, Chunk, StreamFile, is_capture, open_capture
+from dissector.sources.compression import decompressor
 from dissector.sources.formats import CaptureError, CaptureFormat, Packet, PcapFormat, PcapngFormat, resumed
 from dissector.sources.merge import runs
+from dissector.sources.reentry import Reentry
 
 __all__ = [
     "CaptureError",
@@ -15,7 +17,9 @@ __all__ = [
     "Packet",
     "PcapFormat",
     "PcapngFormat",
+    "Reentry",
     "StreamFile",
+    "decompressor",
     "is_capture",
     "open_capture",
     "resumed",

@@ -123,9 +123,9 @@ def test_what_has_run_ahead_is_bounded(monkeypatch, tmp_path):
 
     monkeypatch.setattr(turns.os, "fork", counted)
     monkeypatch.setattr(turns.selectors, "DefaultSelector", Selector)
-    assert run([first] + [writer("x")] * 20, 2) == ("x" * 20, 0)
+    assert run([first] + [writer("x")] * 50, 2) == ("x" * 50, 0)
     assert alone == [2 * turns.AHEAD]
-    assert len(started) == 21
+    assert len(started) == 51
 
 
 def test_the_status_is_the_largest():
