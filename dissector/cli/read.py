@@ -135,4 +135,6 @@ def read(
         status = in_turn(tasks, processes(jobs), stdout, sys.stderr)
     except BrokenPipeError:
         die_of_broken_pipe()
+    except OSError as error:  # no room for what waits for its turn, or for one more process
+        fail(f"--each: {error.strerror or error}")
     raise typer.Exit(status)

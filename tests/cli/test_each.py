@@ -5,6 +5,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -91,6 +92,18 @@ def test_head_ends_it_quietly():
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait(30) == -13
+
+
+def test_no_room_for_one_more_process():
+    code = (
+        "import os, errno\n"
+        "def fork():\n    raise BlockingIOError(errno.EAGAIN, 'Resource temporarily unavailable')\n"
+        "os.fork = fork\n"
+        "from dissector.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "read", "--each", str(MIGRATION)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, "xendissect: --each: Resource temporarily unavailable\n")
 
 
 def test_how_many_at_a_time(monkeypatch):
