@@ -12,8 +12,10 @@ from dissector.sources.errors import CaptureError
 
 if TYPE_CHECKING:
     from dissector.sources.capture import CaptureFile, Chunk, StreamFile, is_capture, open_capture
+    from dissector.sources.compression import decompressor
     from dissector.sources.formats import CaptureFormat, Packet, PcapFormat, PcapngFormat, resumed
     from dissector.sources.merge import runs
+    from dissector.sources.reentry import Reentry
 
 _HOME = {
     "CaptureFile": "capture",
@@ -23,6 +25,8 @@ _HOME = {
     "PcapFormat": "formats",
     "PcapngFormat": "formats",
     "StreamFile": "capture",
+    "Reentry": "reentry",
+    "decompressor": "compression",
     "is_capture": "capture",
     "open_capture": "capture",
     "resumed": "formats",
@@ -37,7 +41,9 @@ __all__ = [
     "Packet",
     "PcapFormat",
     "PcapngFormat",
+    "Reentry",
     "StreamFile",
+    "decompressor",
     "is_capture",
     "open_capture",
     "resumed",
