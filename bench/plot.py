@@ -33,8 +33,8 @@ COLOURS: Final = {
 }
 NAMES: Final = {
     "cat": "cat",
-    "c": "xendissect read, kernel in C",
-    "python": "xendissect read, kernel in Python",
+    "c": "xendissect read, in C",
+    "python": "xendissect read, in Python",
     "index": "xendissect read, with index",
     "skim": "xendissect read --skim",
     "tcpdump": "tcpdump -r -w /dev/null",
