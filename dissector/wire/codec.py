@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dissector.spec.libxc import (
@@ -431,6 +431,11 @@ def array_plan(record: Record) -> tuple[int, int, int, int] | None:
     return None
 
 
+@cache
+def _has_count(record: Record) -> bool:
+    return any(isinstance(element, PfnList | Array) and element.count is not None for element in record.body)
+
+
 def expected_length(record: Record, body: bytes, order: ByteOrder) -> int | None:
     """Return the body length that the counts in the body ask for; None when there is no count or it is cut off."""
     if (plan := list_plan(record)) is not None:
@@ -440,6 +445,8 @@ def expected_length(record: Record, body: bytes, order: ByteOrder) -> int | None
     if (rows := array_plan(record)) is not None:
         before, at, size, item = rows
         return before + item * int.from_bytes(body[at : at + size], order) if len(body) >= before else None
+    if not _has_count(record):
+        return None
     total = 0
     seen: dict[str, int] = {}
     counted = False
