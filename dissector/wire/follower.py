@@ -370,27 +370,13 @@ class Follower:
         return unseen
 
     def _record(self, unit: Unit) -> Record:
-        missing = self._missing(unit) if self._lost or unit.cut_at is not None else ()
-        unseen = self._unseen_in(unit) if self._unseen else ()
-        flow = self.flow
         return make_record(
-            flow.number,
+            unit,
+            self.flow.number,
             self.role or "forward",
-            unit.definition,
-            unit.name,
-            unit.type_id,
-            unit.offset,
-            unit.size,
-            unit.body_length,
-            unit.time,
             unit.time_end if unit.time_end is not None else self.last_time,
-            unit.first_frame,
             unit.last_frame or self.last_frame,
-            tuple(missing),
-            unit.order,
-            unit.body,
-            unit.header_size,
-            unit.extra,
-            flow.contents,
-            unseen,
+            tuple(self._missing(unit)) if self._lost or unit.cut_at is not None else (),
+            self._unseen_in(unit) if self._unseen else (),
+            self.flow.contents,
         )

@@ -202,7 +202,7 @@ class Framer:
                 place += first
                 until = first + before + 8 * int.from_bytes(data[place : place + width], order)
                 body = data[first:until]
-                contents = libxc.PAGE_SIZE * codec.data_pages(data[first + before : until], order)
+                contents = libxc.PAGE_SIZE * codec.data_pages(body, order, before)
                 if until - first + contents != length:
                     break
             if look and data[first + length : start + size].strip(b"\0"):
