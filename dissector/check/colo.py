@@ -75,7 +75,8 @@ def emulator_count(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 32. A PVH guest has none, and its libxc stream looks like that of an HVM guest."""
     half = session.forward
     found = half.stage[libxl.EMULATOR_CONTEXT]
-    wanted = session.kind == "hvm" or half.count[libxl.EMULATOR_CONTEXT]
+    may_lack = session.xen is not None and (4, 7) <= session.xen <= (4, 9)
+    wanted = (session.kind == "hvm" and not may_lack) or half.count[libxl.EMULATOR_CONTEXT]
     finished = record.definition is libxl.END and half.count[libxl.CHECKPOINT_END] and not half.stage[libxc.END]
     judged = half.stage_whole and session.guest == "HVM" and session.original and not finished
     if judged and (found > 1 or (wanted and not found)):

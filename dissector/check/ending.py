@@ -50,7 +50,7 @@ def ending(session: Session, end: Flow, *, damaged: bool) -> Ending:
         behind = f"behind {_name(session, last)}" if last is not None else "at its beginning"
         return Ending(rules.FAILED, f"no receiver can follow the stream {behind}", last)
     if session.forward.count[libxc.CHECKPOINT]:
-        return _checkpointed(session)
+        return _checkpointed(session, end)
     if last is None:
         return Ending(rules.FAILED, "the sender sent nothing" + _behind_banner(session))
     if cut(last) is None:
@@ -108,7 +108,7 @@ def _not_seen(session: Session, end: Flow) -> str:
     return f"{where}: how the migration ended is not known"
 
 
-def _checkpointed(session: Session) -> Ending:
+def _checkpointed(session: Session, end: Flow) -> Ending:
     last = session.forward.last
     assert last is not None
     if last.definition is libxl.END and session.checkpoints:
@@ -117,6 +117,8 @@ def _checkpointed(session: Session) -> Ending:
     if not session.checkpoints:
         return Ending(rules.CUT, f"stopped {where}, before the first checkpoint was complete", last)
     said = f"stopped {where}: failover after checkpoint {session.checkpoints}, or the end of protection"
+    if end.closer is not None:
+        said += f"; the {'primary' if end.closer == 'forward' else 'secondary'} closed the connection"
     if session.long_header and session.reverse.count[libxc.CHECKPOINT_DIRTY_PFN_LIST] == 1:
         said = (
             f"the session died at checkpoint {session.checkpoints}, {where}: the primary read what the "
@@ -156,11 +158,17 @@ def _stopped(session: Session, end: Flow, last: Record) -> str:
     if end.end == FILE:
         where = f"the file ends {place}"
     else:
-        where = f"the sender died {place}" if place.startswith("inside") else f"the sender stopped {place}"
+        where = f"the stream stops {place}" if end.closer == "reverse" else f"the source died {place}"
     said = f"{where}, {missing} bytes short" if missing else where
-    if end.end != FILE and end.entry == "xl" and session.reverse.whole and not session.reverse.count[xl.READY]:
-        said += "; no READY came: either side may have given up first"
+    if end.closer is not None:
+        said += f"; {_CLOSERS[end.closer]}"
     return said
+
+
+_CLOSERS: Final = {
+    "forward": "the sender closed the connection: the source failed, or lost its way to the target",
+    "reverse": "the receiver closed the connection first: it rejected the stream, or failed",
+}
 
 
 def _behind_banner(session: Session) -> str:

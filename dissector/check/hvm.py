@@ -10,8 +10,8 @@ from dissector.check.model import BODY_LENGTH, Hit, check, in_body
 from dissector.check.pv import CLOSING
 from dissector.check.session import number, whole
 from dissector.spec import libxc, rules
-from dissector.spec.hvm import HVM_PARAM
-from dissector.spec.releases import HVM_PARAMS_SENT
+from dissector.spec.hvm import HVM_PARAM, HVM_SAVE_TYPE
+from dissector.spec.releases import HVM_PARAMS_SENT, LAST_SECTION, SECTION_LENGTHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,6 +138,24 @@ def context_chain(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(in_body(record, section.at if section else 0), {"problem": "the chain does not end with END"})
     elif section.end < len(body):
         yield Hit(in_body(record, section.end), {"problem": f"{len(body) - section.end} bytes behind END"})
+
+
+@check(rules.HVM_CONTEXT_SECTION, libxc.HVM_CONTEXT)
+def context_section(record: Record, session: Session) -> Iterator[Hit]:
+    """Sections that no release knows, the first of a record (payloads.md 1.3)."""
+    for section in sections(record):
+        if section.typecode == HEADER or section.end > len(record.body):
+            continue  # the matter of rule 85
+        name = HVM_SAVE_TYPE.values.get(section.typecode, str(section.typecode))
+        known = SECTION_LENGTHS.get(section.typecode)
+        problem = ""
+        if section.typecode > LAST_SECTION:
+            problem = f"the last type is {LAST_SECTION}"
+        elif known is not None and section.length not in {length for _, length in known.lengths}:
+            problem = f"expected {' or '.join(str(length) for _, length in known.lengths)}"
+        if problem:
+            yield Hit(in_body(record, section.at), {"name": name, "length": section.length, "problem": problem})
+            return
 
 
 def _problem(section: Section, body: bytes) -> str:

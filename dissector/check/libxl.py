@@ -113,6 +113,16 @@ def emulator_unknown(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(in_body(record, 0))
 
 
+@check(rules.EMULATOR_MAGIC, libxl.EMULATOR_CONTEXT)
+def emulator_magic(record: Record, session: Session) -> Iterator[Hit]:
+    """What QEMU writes first; of an empty state nothing is said."""
+    assert record.definition.signature is not None
+    at, magic = record.definition.signature
+    found = record.body[at : at + len(magic)]
+    if found and not magic.startswith(found):
+        yield Hit(in_body(record, at), {"found": found.hex(" ")})
+
+
 @check(rules.XENSTORE_FORM, libxl.EMULATOR_XENSTORE_DATA)
 def xenstore_form(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 24."""

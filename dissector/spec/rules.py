@@ -724,6 +724,22 @@ HVM_CONTEXT_CHAIN = Rule(
     why="libxc passes the body on unseen; the hypervisor of the target goes along this chain and refuses a broken one.",
 )
 
+HVM_CONTEXT_SECTION = Rule(
+    "libxc.hvm_context.section",
+    "warn",
+    "HVM_CONTEXT: section {name} of {length} bytes, {problem}",
+    "9.7",
+    why="No release has such a section: every hypervisor refuses the context and says so on its console. --for-xen "
+    "compares with one release.",
+)
+EMULATOR_MAGIC = Rule(
+    "libxl.emulator_context.magic",
+    "warn",
+    "the device model's state begins with {found}, expected 'QEVM' and version 3",
+    "3.6",
+    why="Both QEMUs begin their state so; another beginning can not be loaded at the target.",
+)
+
 # -- checkpoints and both directions (section 5) -----------------------------------------------------------------------
 
 CHECKPOINT_PLAIN = Rule(

@@ -261,6 +261,10 @@ class Engine:
             half.fin = half.offset_of(seq + segment.length)
         if segment.flags & RST and half.started:
             half.reset = half.offset_of(seq)
+        if segment.flags & (FIN | RST) and connection.flow.closer == -1:
+            # An acknowledgement of more than what came: the other side may have closed before, unseen.
+            unseen = segment.flags & ACK_FLAG and peer.started and peer.offset_of(segment.ack) > peer.next
+            connection.flow.closer = -2 if unseen else index
         self._after(connection, segment, time)
 
     def _after(self, connection: Connection, segment: Segment, time: int | None) -> None:

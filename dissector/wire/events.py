@@ -204,6 +204,8 @@ class Flow:
     frame: int
     end: str | None = None
     """Why it ended: ``fin``, ``rst``, ``new connection``, ``capture end``, ``limit``."""
+    closer: DirectionName | None = field(default=None, compare=False)
+    """Whose side closed the connection first; None: not known, or not over."""
     short: tuple[DirectionName, ...] = field(default=(), compare=False)
     """Directions whose last bytes are known not to be in the capture."""
 

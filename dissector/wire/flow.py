@@ -76,6 +76,8 @@ class Flow:
         """Number of its latest frame."""
         self.short: tuple[bool, bool] = (False, False)
         """Whether the last bytes of either direction are known not to be in the capture."""
+        self.closer = -1
+        """Which follower's side closed first, -1 before that; -2: that can not be told."""
         self.bases: list[int | None] = [None, None]
         """Sequence number of stream offset 0 of either direction."""
 
@@ -181,6 +183,7 @@ class Flow:
             time=latest.last_time if follower is None else follower.last_time,
             frame=latest.last_frame if follower is None else follower.last_frame,
             end=reason,
+            closer=self.followers[self.closer].role if self.closer >= 0 and reason in ("fin", "rst") else None,
             short=tuple(one.role or "forward" for one, short in zip(self.followers, self.short, strict=True) if short),
         )
 

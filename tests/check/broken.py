@@ -302,6 +302,11 @@ def xenstore(text: bytes) -> tuple[Script, Item]:
     return script, item
 
 
+@breaks("libxl.emulator_context.magic")
+def emulator_magic() -> Made:
+    return patched(hvm(), "EMULATOR_CONTEXT", 16, b"QEMU")
+
+
 @breaks("libxl.xenstore_data.form")
 def xenstore_without_value() -> Made:
     return *xenstore(b"a\0b\0key\0"), 20
@@ -947,6 +952,16 @@ def chain_goes_on() -> Made:
 @breaks("libxc.hvm_context.chain")
 def chain_end_with_data() -> Made:
     return replaced(hvm(), "HVM_CONTEXT", chain(HEADER, (0, 0, b"12345678")), 8 + 32)
+
+
+@breaks("libxc.hvm_context.section")
+def section_of_unknown_type() -> Made:
+    return replaced(hvm(), "HVM_CONTEXT", chain(HEADER, LAPIC, (21, 0, bytes(8)), END), 8 + 64)
+
+
+@breaks("libxc.hvm_context.section")
+def section_of_wrong_length() -> Made:
+    return replaced(hvm(), "HVM_CONTEXT", chain(HEADER, (3, 0, bytes(9)), END), 8 + 32)
 
 
 # -- checkpoints and both directions ---------------------------------------------------------------------------------

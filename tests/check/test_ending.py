@@ -118,3 +118,30 @@ def test_bytes_missing_at_the_end_of_a_record():
     assert cut(made(libxc.X86_TSC_INFO, bytes(24))) is None
     assert cut(made(libxc.X86_TSC_INFO, bytes(23), length=24, complete=False)) == 1
     assert cut(made(libxc.X86_TSC_INFO, bytes(3), length=24, complete=False)) is None  # a hole in its middle
+
+
+@pytest.mark.parametrize(
+    ("close", "text"),
+    [
+        ("fin", "the sender closed"),
+        ("reverse-fin", "the receiver closed the connection first"),
+        ("rst", "the sender closed"),
+    ],
+)
+def test_who_gave_up(close, text):
+    script = hvm()
+    script.close = close
+    script.cut(script.find("PAGE_DATA", 1), 5000)
+    assert text in ended(script).text
+
+
+def test_who_gave_up_is_not_said_where_a_fin_may_be_missing():
+    """The receiver closes first, but its FIN is not in the capture: the sender's acknowledges it."""
+    script = hvm()
+    script.close = "reverse-fin"
+    script.cut(script.find("PAGE_DATA", 1), 5000)
+    packets = script.packets()
+    first = next(at for at in range(len(packets) - 3, 0, -1) if packets[at].direction == "reverse")
+    kept = [packet for at, packet in enumerate(packets) if at != first]
+    [found] = [one for one in findings(kept) if one.id.startswith("ending.")]
+    assert "closed" not in found.text
