@@ -125,15 +125,18 @@ class Through:
     """
 
     def __init__(self, target: Target | None) -> None:
-        self._target = target
+        # Now, not with the first event: a live capture gives up its privileges before that, and perhaps its modules.
+        from dissector.check.checker import Checker, checked
+
+        self._checked = checked
+        self._checker = Checker(target)
         self.seen = {"error": 0, "warn": 0, "note": 0}
 
     def __call__(self, batches: Iterator[list[Event]]) -> Iterator[list[Event]]:
         """Give the events with the findings of the checker among them."""
-        from dissector.check.checker import Checker, checked
         from dissector.wire.events import Finding
 
-        for batch in checked(batches, Checker(self._target)):
+        for batch in self._checked(batches, self._checker):
             for event in batch:
                 if isinstance(event, Finding):
                     self.seen[event.severity] += 1

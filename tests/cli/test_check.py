@@ -193,3 +193,21 @@ def test_script_helpers_make_good_streams(tmp_path):
     path.write_bytes(image().forward())
     assert run("check", "--strict", path).returncode == 0
     assert hvm().forward().startswith(b"Xen saved domain")
+
+
+def test_everything_is_imported_before_a_capture_gives_up_its_privileges():
+    code = (
+        "import sys\n"
+        "from dissector.cli.check import Through, text_sink\n"
+        "from dissector.cli.choices import ColourChoice\n"
+        "import dissector.cli.live, dissector.wire.events\n"
+        "through = Through(None)\n"
+        "text_sink(sys.stdout, ColourChoice.NEVER, 0)\n"
+        "before = set(sys.modules)\n"
+        "from dissector.reader import Reader\n"
+        "reader = Reader(['captures/hvm-colo-xl-420.pcap.gz'])\n"
+        "for batch in through(reader.batches()): pass\n"
+        "print(sorted(name for name in set(sys.modules) - before if name.startswith('dissector.check')))\n"
+    )
+    done = subprocess.run([*MAIN[:1], "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout == "[]\n", done.stderr
