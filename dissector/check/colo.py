@@ -217,8 +217,8 @@ def dirty_list_place(record: Record, session: Session) -> Iterator[Hit]:
     if record.definition is DIRTY_LIST:
         if expected is not None and expected != LIST:
             last = session.reverse.last
-            assert last is not None
-            yield Hit(0, {"problem": f"CHECKPOINT_DIRTY_PFN_LIST behind {_step_name(last)}"})
+            place = "at the beginning" if last is None else f"behind {_step_name(last)}"
+            yield Hit(0, {"problem": f"CHECKPOINT_DIRTY_PFN_LIST {place}"})
     elif expected == LIST:
         yield Hit(0, {"problem": f"{_step_name(record)} in place of the list"})
 

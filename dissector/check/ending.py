@@ -60,7 +60,8 @@ def ending(session: Session, end: Flow, *, damaged: bool) -> Ending:
             return _whole_stream(session, end)
         if last.definition is libxc.END and end.entry == "libxc":
             return Ending(rules.COMPLETED, "the libxc stream is complete")
-    return Ending(rules.CUT, _stopped(session, end, last), last)
+    # With records missing it may have been Remus or COLO, which end like this.
+    return Ending(rules.CUT if session.forward.whole else rules.NOT_SEEN, _stopped(session, end, last), last)
 
 
 def cut(record: Record) -> int | None:
@@ -114,6 +115,8 @@ def _checkpointed(session: Session, end: Flow) -> Ending:
     if last.definition is libxl.END and session.checkpoints:
         return Ending(rules.FAILOVER, f"ended in order after {_counted(session.checkpoints)}, as only Xen 4.6 does")
     where = f"{'behind' if cut(last) is None else 'inside'} {_name(session, last)}"
+    if not session.checkpoints and not session.forward.whole:
+        return Ending(rules.NOT_SEEN, f"stopped {where}; how many checkpoints were complete is not in the capture")
     if not session.checkpoints:
         return Ending(rules.CUT, f"stopped {where}, before the first checkpoint was complete", last)
     said = f"stopped {where}: failover after checkpoint {session.checkpoints}, or the end of protection"
@@ -129,7 +132,7 @@ def _checkpointed(session: Session, end: Flow) -> Ending:
 
 
 def _gave_away(session: Session) -> Ending:
-    if session.reverse.first is None or session.end_unseen("reverse"):
+    if not session.reverse.whole or session.end_unseen("reverse"):
         return Ending(rules.NOT_SEEN, "the sender gave the guest away; the receiver's report is not in the capture")
     said = "the sender gave the guest away, and the receiver never reported: where the guest runs is not known"
     return Ending(rules.FAILED, said, session.forward.last)

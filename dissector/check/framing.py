@@ -61,6 +61,8 @@ def judge(finding: Finding, session: Session) -> tuple[Rule, dict[str, Any]] | N
     if rule is findings.MESSAGE:
         session.misread = (finding.direction, finding.offset)
         session.broken[finding.direction or "forward"] = finding.offset or 0
+    if rule is findings.REVERSE_UNKNOWN and ("reverse" not in session.flow.begun or "reverse" in session.unseen):
+        return None  # what is there is not known to be the beginning
     if rule is findings.TRAILING and finding.direction == "forward" and _waits_for_go(session):
         return findings.MESSAGE, {"what": "GO"}
     return rule, {}
@@ -73,7 +75,8 @@ def _framing(finding: Finding, session: Session) -> tuple[Rule, dict[str, Any]] 
     offset = finding.offset or 0
     if session.misread == (finding.direction, offset):
         return None
-    if half.last is None and not offset and session.flow.start != "mid-stream":
+    begun = session.flow.start == "file" or finding.direction in session.flow.begun
+    if half.last is None and not offset and begun:
         session.broken[finding.direction or "forward"] = offset
         return (rules.XL_MAGIC, {}) if seen.startswith(xl.XL_MAGIC[:12]) else (finding.rule, {})
     if half.last is None or half.behind != offset or not half.whole:

@@ -193,7 +193,7 @@ class Session:
     def meet(self, record: Record) -> None:
         """Learn where a record begins, before it is checked."""
         half = self.half(record)
-        half.meet(record, started=self.flow.start != "mid-stream")
+        half.meet(record, started=self.flow.start == "file" or record.direction in self.flow.begun)
         if half is self.forward and not half.adjoins and not half.whole:
             self.inside = None
             self.memory.certain = False

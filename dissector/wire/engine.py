@@ -292,9 +292,11 @@ class Engine:
         half, peer = connection.halves[index], connection.halves[1 - index]
         connection.isns[index] = isn
         if not half.started:
+            connection.flow.begun[index] = True
             connection.start(index, isn)
             connection.flow.start = "syn"
         if segment.flags & ACK_FLAG and not peer.started:
+            connection.flow.begun[1 - index] = True
             connection.start(1 - index, segment.ack)
             connection.isns[1 - index] = segment.ack
 

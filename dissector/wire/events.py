@@ -204,6 +204,8 @@ class Flow:
     frame: int
     end: str | None = None
     """Why it ended: ``fin``, ``rst``, ``new connection``, ``capture end``, ``limit``."""
+    begun: tuple[DirectionName, ...] = field(default=(), compare=False)
+    """Directions whose stream offset 0 is known, by a SYN, to be their first byte."""
     closer: DirectionName | None = field(default=None, compare=False)
     """Whose side closed the connection first; None: not known, or not over."""
     short: tuple[DirectionName, ...] = field(default=(), compare=False)

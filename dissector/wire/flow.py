@@ -76,6 +76,8 @@ class Flow:
         """Number of its latest frame."""
         self.short: tuple[bool, bool] = (False, False)
         """Whether the last bytes of either direction are known not to be in the capture."""
+        self.begun = [False, False]
+        """Whether a SYN told where either direction begins: its stream offset 0 is its first byte."""
         self.closer = -1
         """Which follower's side closed first, -1 before that; -2: that can not be told."""
         self.bases: list[int | None] = [None, None]
@@ -183,6 +185,7 @@ class Flow:
             time=latest.last_time if follower is None else follower.last_time,
             frame=latest.last_frame if follower is None else follower.last_frame,
             end=reason,
+            begun=tuple(one.role or "forward" for one, known in zip(self.followers, self.begun, strict=True) if known),
             closer=self.followers[self.closer].role if self.closer >= 0 and reason in ("fin", "rst") else None,
             short=tuple(one.role or "forward" for one, short in zip(self.followers, self.short, strict=True) if short),
         )

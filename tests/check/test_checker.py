@@ -172,7 +172,7 @@ def test_no_accusation_because_of_lost_packets(data):
     assert accusations(findings(kept)) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=int(os.environ.get("MANY", "40")), deadline=None)
 @given(st.data())
 def test_no_accusation_because_the_capture_begins_late_or_ends_early(data):
     packets = SCRIPTS[data.draw(st.sampled_from(sorted(SCRIPTS)))]().packets()
@@ -191,7 +191,7 @@ def test_no_accusation_because_of_a_snap_length(name, length):
 # -- anything may come -----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=int(os.environ.get("MANY", "120")), deadline=None)
 @given(st.data())
 def test_no_mutation_raises_and_each_ends(data):
     script = SCRIPTS[data.draw(st.sampled_from(sorted(SCRIPTS)))]()

@@ -123,6 +123,15 @@ def test_46_ends_in_order():
     assert "only Xen 4.6" in found[-1].text
 
 
+def test_a_list_at_the_beginning_of_a_back_channel():
+    checker = Checker()
+    checker.feed(flow())
+    one = made(module.DIRTY_LIST, struct.pack("<Q", 1), direction="reverse")
+    assert [found.text for found in checker.feed(one)] == [
+        "CHECKPOINT_DIRTY_PFN_LIST at the beginning, expected one list behind each SVM_SUSPENDED"
+    ]
+
+
 def test_a_list_before_the_primary_is_known_is_not_judged():
     """A back channel whose other direction is not captured."""
     checker = Checker()

@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 
 
 def flow(**more: Any) -> Flow:
-    given = {"flow": 0, "phase": "begin", "sender": ("192.0.2.1", 1), "receiver": ("192.0.2.2", 2), "start": "syn"}
+    given: dict[str, Any] = {
+        "flow": 0,
+        "phase": "begin",
+        "sender": ("192.0.2.1", 1),
+        "receiver": ("192.0.2.2", 2),
+        "start": "syn",
+        "begun": ("forward", "reverse"),
+    }
+    if more.get("start") == "mid-stream":
+        given["begun"] = ()
     return Flow(**(given | {"entry": "xl", "mode": "unknown", "time": 1, "frame": 1} | more))
 
 
