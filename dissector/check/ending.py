@@ -119,10 +119,13 @@ def _checkpointed(session: Session, end: Flow) -> Ending:
         return Ending(rules.NOT_SEEN, f"stopped {where}; how many checkpoints were complete is not in the capture")
     if not session.checkpoints:
         return Ending(rules.CUT, f"stopped {where}, before the first checkpoint was complete", last)
-    said = f"stopped {where}: failover after checkpoint {session.checkpoints}, or the end of protection"
+    whole = session.forward.whole
+    after = f"checkpoint {session.checkpoints}" if whole else f"the {_counted(session.checkpoints)} that were seen"
+    said = f"stopped {where}: failover after {after}, or the end of protection"
     if end.closer is not None:
         said += f"; the {'primary' if end.closer == 'forward' else 'secondary'} closed the connection"
-    if session.long_header and session.reverse.count[libxc.CHECKPOINT_DIRTY_PFN_LIST] == 1:
+    one_list = session.reverse.whole and session.reverse.count[libxc.CHECKPOINT_DIRTY_PFN_LIST] == 1
+    if session.long_header and whole and one_list:
         said = (
             f"the session died at checkpoint {session.checkpoints}, {where}: the primary read what the "
             f"{session.long_header}-byte header of the dirty list had left over as a libxl record, and gave up"
@@ -179,8 +182,8 @@ def _behind_banner(session: Session) -> str:
 
 
 def _name(session: Session, record: Record) -> str:
-    number = session.forward.count.total()
-    return f"{record.layer} {record.type} (record {number} of the sender, offset {record.offset})"
+    number = f"record {session.forward.count.total()} of the sender, " if session.forward.whole else ""
+    return f"{record.layer} {record.type} ({number}offset {record.offset})"
 
 
 def _counted(checkpoints: int) -> str:
