@@ -96,6 +96,24 @@ class XenStructure(Packet):  # type: ignore[misc]
         return b"", s
 
 
+class XenInside(XenStructure):
+    """What is inside of a run of bytes; those behind it become ``surplus``, its last field."""
+
+    def do_dissect(self, s: bytes) -> bytes:
+        """Dissect all fields; nothing is left."""
+        rest = super().do_dissect(s)
+        if rest:
+            self.fields["surplus"] = rest
+        self.raw_packet_cache = s
+        return b""
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with such a packet, or with the bytes it was made of."""
+        return bytes(self) == other if isinstance(other, bytes) else bool(super().__eq__(other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class XenRecord(XenStructure):
     """What all headers, messages and records have in common.
 
@@ -293,6 +311,6 @@ def feeds_of(body: Sequence[Element]) -> dict[str, tuple[str | None, str | None]
     for element in body:
         if isinstance(element, Bytes) and isinstance(element.length, str):
             found[element.length] = (element.name, None)
-        elif isinstance(element, PfnList | Array) and element.count is not None:
+        elif isinstance(element, PfnList | Array) and isinstance(element.count, str):
             found[element.count] = (None, element.name)
     return found

@@ -10,6 +10,7 @@ import msgspec.json
 
 from dissector.sinks.clock import rfc3339
 from dissector.sinks.loss import lost_pfns
+from dissector.wire import codec
 from dissector.wire.events import Event, Finding, Flow, Gap, Record, Resync, Summary, Total
 
 if TYPE_CHECKING:
@@ -23,7 +24,16 @@ SCHEMA: Final = 1
 """Raised when a consumer of the old form would misread the new one; new keys alone do not raise it."""
 
 
-def record_object(record: Record, *, pfns: bool = False) -> dict[str, Any]:
+def fields_object(record: Record, *, pfns: bool = False, deep: bool = False) -> dict[str, Any]:
+    """Return the decoded body of a record; `pfns`: whole pfn lists, `deep`: all that is inside of blobs."""
+    if not deep:
+        return record.decode(pfns=pfns)
+    length = record.body_length
+    values = codec.decode(record.definition, record.body, record.order, length, pfns=pfns, deep=True)
+    return {**values, **record.extra}
+
+
+def record_object(record: Record, *, pfns: bool = False, deep: bool = False) -> dict[str, Any]:
     """Return the JSON object of a record."""
     shown: dict[str, Any] = {
         "event": "record",
@@ -50,7 +60,7 @@ def record_object(record: Record, *, pfns: bool = False) -> dict[str, Any]:
         pages = lost_pfns(record)
         if pages:
             shown["lost_pfns"] = pages
-    shown["fields"] = record.decode(pfns=pfns)
+    shown["fields"] = fields_object(record, pfns=pfns, deep=deep)
     return shown
 
 
@@ -161,11 +171,11 @@ def _counts(findings: Mapping[str, int]) -> dict[str, int]:
     return {severity: findings.get(severity, 0) for severity in ("error", "warn", "note")}
 
 
-def event_object(event: Event, *, pfns: bool = False) -> dict[str, Any]:
+def event_object(event: Event, *, pfns: bool = False, deep: bool = False) -> dict[str, Any]:
     """Return the JSON object of an event, as plain Python values."""
     match event:
         case Record():
-            return record_object(event, pfns=pfns)
+            return record_object(event, pfns=pfns, deep=deep)
         case Flow():
             return _flow(event)
         case Gap():
@@ -188,10 +198,11 @@ def _quoted(time: int | None) -> str:
 class JsonSink:
     """Writes JSON lines; the stream has to be UTF-8."""
 
-    def __init__(self, stream: Output, *, pfns: bool = False) -> None:
+    def __init__(self, stream: Output, *, pfns: bool = False, deep: bool = False) -> None:
         self._out = stream.write
         self._encode = msgspec.json.Encoder().encode
         self._pfns = pfns
+        self._deep = deep
         self._first = True
         self._begin: dict[tuple[object, ...], str] = {}
         self._time: int | None = None
@@ -208,7 +219,7 @@ class JsonSink:
     def _line(self, event: Event) -> str:
         if isinstance(event, Record) and event.complete and not self._first:
             return self._record(event)
-        shown = event_object(event, pfns=self._pfns)
+        shown = event_object(event, pfns=self._pfns, deep=self._deep)
         if self._first:
             self._first = False
             shown = {"schema": SCHEMA, **shown}
@@ -226,7 +237,7 @@ class JsonSink:
         time_text = self._time_text
         end_text = time_text if end == time else _quoted(end)
         length = "" if record.type_id is None else f',"body_length":{record.body_length}'
-        fields = self._encode(record.decode(pfns=self._pfns)).decode()
+        fields = self._encode(fields_object(record, pfns=self._pfns, deep=self._deep)).decode()
         return (
             f'{begin}{record.offset},"size":{record.size}{length},"time":{time_text},"time_end":{end_text},'
             f'"first_frame":{record.first_frame or "null"},"last_frame":{record.last_frame or "null"},'

@@ -21,7 +21,8 @@ CR4 = _flags(
 )
 EFER = _flags("efer", "0:SCE 8:LME 10:LMA 11:NXE 12:SVME 13:LMSLE 14:FFXSE 20:AIBRSE", "payloads 1.4")
 RFLAGS = _flags(
-    "rflags", "0:CF 2:PF 4:AF 6:ZF 7:SF 8:TF 9:IF 10:DF 11:OF 14:NT 16:RF 17:VM 18:AC 19:VIF 20:VIP 21:ID",
+    "rflags",
+    "0:CF 2:PF 4:AF 6:ZF 7:SF 8:TF 9:IF 10:DF 11:OF 14:NT 16:RF 17:VM 18:AC 19:VIF 20:VIP 21:ID",
     "payloads 1.4",
 )
 XSTATE = _flags(
@@ -114,7 +115,9 @@ _EDX = {
 
 def _words(register: str, words: dict[tuple[int, int], str]) -> NamesBy:
     """Name the bits of one register, by leaf and subleaf."""
-    names = {where: _flags(f"cpuid_{where[0]:x}_{register}", bits) for where, bits in words.items()}
+    names: dict[tuple[int, ...], Enum | Flags] = {
+        where: _flags(f"cpuid_{where[0]:x}_{register}", bits) for where, bits in words.items()
+    }
     return NamesBy(("leaf", "subleaf"), names)
 
 

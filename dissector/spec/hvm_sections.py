@@ -229,7 +229,7 @@ PCI_LINK = Layout(
     "PCI_LINK",
     "where PCI interrupt links go",
     _SECTION,
-    (Numbers("route", 1, 4, "GSI of links A to D"), Skip(4)),
+    (Numbers("link", 1, 4, "GSI of links A to D"), Skip(4)),
     Length(exact=(8,)),
 )
 

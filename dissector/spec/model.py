@@ -126,6 +126,8 @@ class Numbers:
     count: int
     meaning: str
     hexadecimal: bool = False
+    secret: bool = False
+    """As of a Field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ class Skip:
     """Bytes without meaning: padding, reserved, or not worth a name."""
 
     size: int
+    secret: bool = False
+    """As of a Field."""
 
     @property
     def name(self) -> str:

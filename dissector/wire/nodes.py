@@ -137,7 +137,7 @@ def read(element: Element, body: memoryview, position: int, seen: Mapping[str, i
             said = rest if length is None else seen.get(length, 0) if isinstance(length, str) else length
             size = min(said, rest)
             value = bytes(body[position : position + size])
-            layout = None if element.inside is None else _chosen(element.inside, seen, said, value)
+            layout = None if element.inside is None else chosen(element.inside, seen, said, value)
             return Node(element, position, size, value, layout)
         case PfnList():
             entries = rest // 8 if element.count is None else min(seen.get(element.count, 0), rest // 8)
@@ -161,8 +161,8 @@ def read(element: Element, body: memoryview, position: int, seen: Mapping[str, i
             return None
 
 
-def _chosen(choice: Choice, seen: Mapping[str, int], said: int, raw: bytes) -> Layout | None:
-    """Choose the layout of `raw`, bytes that are said to be `said` long."""
+def chosen(choice: Choice, seen: Mapping[str, int], said: int, raw: bytes) -> Layout | None:
+    """Return the layout of `raw`, bytes that are said to be `said` long; None when none is known."""
     layouts: Mapping[Any, Layout] = choice.layouts
     layout: Layout | None = None
     match choice.by:
@@ -172,7 +172,7 @@ def _chosen(choice: Choice, seen: Mapping[str, int], said: int, raw: bytes) -> L
             layout = layouts.get(said)
         case "prefix":
             layout = next((one for prefix, one in layouts.items() if raw.startswith(prefix)), None)
-        case "zeros":
+        case "zeros" if len(raw) == said:
             fitting = (one for size, one in layouts.items() if not raw[size:].strip(b"\0"))
             layout = next(fitting, list(layouts.values())[-1])
     return layout if layout is not None and layout.length.allows(said) else None
