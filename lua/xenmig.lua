@@ -3328,7 +3328,7 @@ local RECORDS = {
                     body = {
                       {
                         kind = "numbers",
-                        name = "route",
+                        name = "link",
                         size = 1,
                         count = 4,
                         meaning = "GSI of links A to D",
@@ -11134,8 +11134,8 @@ local FIELDS = {
     section = "payloads 1.4",
   },
   {
-    name = "xenmig.libxc.hvm_context.section.pci_link.route",
-    label = "route",
+    name = "xenmig.libxc.hvm_context.section.pci_link.link",
+    label = "link",
     type = "UINT8",
     base = "DEC",
     meaning = "GSI of links A to D",

@@ -59,7 +59,7 @@ _VCPU_INFO = {
     "tsc_shift": "time.tsc_shift",
     "time_flags": "time.flags",
 }
-_ARCH = "max_pfn pfn_to_mfn_frame_list_list nmi_reason p2m_cr3 p2m_vaddr p2m_generation".split()
+_ARCH = ["max_pfn", "pfn_to_mfn_frame_list_list", "nmi_reason", "p2m_cr3", "p2m_vaddr", "p2m_generation"]
 _SHARED = {"wc_sec_hi": "wc_sec_hi"} | {name: f"arch.{name}" for name in _ARCH}
 _SHARED |= {f"vcpu_info.{name}": f"vcpu_info[0].{member}" for name, member in _VCPU_INFO.items()}
 
