@@ -34,11 +34,11 @@ from dissector.spec.model import (
 from dissector.wire.leading import ByteOrder as ByteOrder
 from dissector.wire.leading import field_order as field_order
 from dissector.wire.leading import leading
+from dissector.wire.nodes import MOST_ITEMS, read, walk_from, within
 from dissector.wire.nodes import Node as Node
 from dissector.wire.nodes import inside as inside
 from dissector.wire.nodes import name_of as name_of
 from dissector.wire.nodes import names_among as names_among
-from dissector.wire.nodes import read, walk_from
 from dissector.wire.nodes import walk as walk
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _plain(
             if node.size <= BLOB_SHOWN and blobs:
                 values[element.name] = node.value.hex()
             if node.layout is not None and (deep or node.layout.brief):
-                values[node.layout.key] = _structure(inside(node, order), order, deep=deep, blobs=deep)
+                values[node.layout.key] = _structure(within(node, order), order, deep=deep, blobs=deep)
             return values
         case PfnList():
             return _pfn_summary(element, node.value, order, whole=whole, pfns=pfns)
@@ -172,12 +172,15 @@ def _structure(nodes: Iterable[Node], order: ByteOrder, *, deep: bool, blobs: bo
     values: dict[str, Any] = {}
     seen: dict[str, int] = {}
     for node in nodes:
-        values.update(_plain(node, order, pfns=False, deep=deep, blobs=blobs))
         element = node.element
-        if isinstance(element, Field):
-            if deep and element.names_by is not None and (names := names_among(element, seen)) is not None:
-                values[f"{element.name}_name"] = name_of(names, node.value)
-            seen[element.name] = node.value
+        if not isinstance(element, Field):
+            values.update(_plain(node, order, pfns=False, deep=deep, blobs=blobs))
+            continue
+        name, value = element.name, node.value
+        names = element.names if element.names_by is None or not deep else names_among(element, seen)
+        values[name] = seen[name] = value
+        if names is not None:
+            values[f"{name}_name"] = name_of(names, value)
     return values
 
 
@@ -189,6 +192,7 @@ def decode(
     *,
     pfns: bool = False,
     deep: bool = False,
+    brief: bool = True,
 ) -> dict[str, Any]:
     """Decode `body` into the ``fields`` of the JSON contract (design.md section 4).
 
@@ -198,7 +202,8 @@ def decode(
     that is cut, only what the bytes at hand tell: neither ``last_pfn`` nor ``data_pages`` nor ``types``.
 
     What is inside a run of bytes stands beside it, under the name of its layout: always where that is brief, all of it
-    when `deep` is set, together with names that depend on other fields (CPUID feature bits).
+    when `deep` is set, together with names that depend on other fields (CPUID feature bits). Without `brief`, what is
+    inside of the body's own blobs is not looked for: for those who show a line.
     """
     start = leading(record, order)
     if deep or len(body) < start.size:
@@ -212,12 +217,14 @@ def decode(
         raw = body[start.size : start.size + 8 * min(counted, (len(body) - start.size) // 8)]
         values.update(_pfn_summary(element, raw, order, whole=len(raw) == 8 * counted, pfns=pfns))
         return values
-    if isinstance(element, Array) and len(start.rest) == 1 and element.last is None:
+    if isinstance(element, Array) and len(start.rest) == 1:
         wanted = values.get(element.count, 0) if isinstance(element.count, str) else element.count
-        values[element.name] = _rows(element, body, start.size, wanted, order)
+        values[element.name], end = _rows(element, body, start.size, wanted, order)
+        if element.last is not None and end < len(body) and (body_length is None or len(body) >= body_length):
+            values[f"{element.name}_rest"] = len(body) - end
         return values
     rest = walk_from(start.rest, memoryview(body), start.size, dict(values), order)
-    return _decoded(rest, values, order, body_length, len(body), pfns=pfns, deep=False)
+    return _decoded(rest, values, order, body_length, len(body), pfns=pfns, deep=False, brief=brief)
 
 
 def _numbers(start: Leading, body: bytes | memoryview, at: int) -> dict[str, Any]:
@@ -232,12 +239,17 @@ def _numbers(start: Leading, body: bytes | memoryview, at: int) -> dict[str, Any
     return values
 
 
-def _rows(array: Array, body: bytes, position: int, wanted: int | None, order: ByteOrder) -> list[dict[str, Any]]:
-    """Decode the items of an array that are whole."""
+def _rows(
+    array: Array, body: bytes, position: int, wanted: int | None, order: ByteOrder
+) -> tuple[list[dict[str, Any]], int]:
+    """Decode the items of an array that are whole; return them and where they end."""
     start = leading(array, order)
     rows: list[dict[str, Any]] = []
     view = memoryview(body)
     end = len(body)
+    last = array.last
+    if last is not None:
+        wanted = MOST_ITEMS
     while position < end and (wanted is None or len(rows) < wanted):
         behind = position + start.size
         if behind > end:
@@ -248,14 +260,16 @@ def _rows(array: Array, body: bytes, position: int, wanted: int | None, order: B
             for element in start.rest:
                 node = read(element, view, behind, seen, order)
                 if node is None:
-                    return rows
+                    return rows, position
                 row.update(_plain(node, order, pfns=False))
                 behind += node.size
                 if isinstance(element, Field):
                     seen[element.name] = node.value
         rows.append(row)
         position = behind
-    return rows
+        if last is not None and row[last[0]] == last[1]:
+            break
+    return rows, position
 
 
 def _decoded(
@@ -267,6 +281,7 @@ def _decoded(
     *,
     pfns: bool,
     deep: bool,
+    brief: bool = True,
 ) -> dict[str, Any]:
     """Add what `nodes` hold to `values`; `there` bytes of the body are at hand."""
     cut = body_length is not None and there < body_length
@@ -279,7 +294,7 @@ def _decoded(
                 values.update(_plain(node, order, pfns=pfns, whole=node.size == 8 * counted))
                 if element.count is None:
                     values["count"] = counted
-            case Bytes(length=None) if cut:  # how long it is, and so what is inside, is not known
+            case Bytes(length=None) if cut or not brief:  # of a cut one it is not known what is inside
                 values.update(_plain(node._replace(layout=None), order, pfns=pfns))
             case _:
                 values.update(_plain(node, order, pfns=pfns, deep=deep))

@@ -79,6 +79,11 @@ def walk_from(
 
 def inside(node: Node, order: ByteOrder) -> Iterator[Node]:
     """Yield what is inside the bytes of a node that has a layout, as far as it goes; offsets are those in the body."""
+    return (_moved(found, node.offset) for found in within(node, order))
+
+
+def within(node: Node, order: ByteOrder) -> Iterator[Node]:
+    """Yield the same as :func:`inside`, in less time, with offsets in the bytes of the node."""
     if node.layout is None:
         return
     view = memoryview(node.value)
@@ -92,7 +97,7 @@ def inside(node: Node, order: ByteOrder) -> Iterator[Node]:
         if isinstance(element, Field):
             seen[element.name] = found.value
         if found.size and not isinstance(element, Skip):
-            yield _moved(found, node.offset)
+            yield found
         if not _whole(found, seen):
             return
 
