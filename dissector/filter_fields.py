@@ -174,6 +174,10 @@ def _element_fields(element: Element) -> Iterator[FilterField]:
             yield FilterField(f"{name}_rest", "number", _decoded(f"{name}_rest"))
         case _:
             yield from _node_fields(element, "", lambda record: _nodes(record, name))
+            if isinstance(element, Bytes) and element.members:
+                yield FilterField(f"{name}_error", "text", _decoded(f"{name}_error"))
+                for member in element.members:
+                    yield FilterField(member.name, "text" if member.kind == "text" else "number", _decoded(member.name))
             if isinstance(element, Array) and element.last is not None:
                 yield FilterField(f"{name}_rest", "number", _decoded(f"{name}_rest"))
 

@@ -202,6 +202,10 @@ class _Maker:
     def bytes(self, element: Bytes, path: str) -> Iterator[FilterName]:
         if element.text:
             yield self.make(path, "FT_STRING", element.meaning)
+            for member in element.members:
+                yield self.make(member.name, "FT_STRING" if member.kind == "text" else "FT_UINT64", member.meaning)
+            if element.members:
+                yield self.make(f"{path}_error", "FT_STRING", f"what is wrong with {element.name}, if anything is")
         else:
             yield self.make(path, "FT_BYTES", element.meaning)
             yield self.make(f"{path}_length", "FT_UINT32", f"bytes of {element.name}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dissector import filter_names
 from dissector.spec import ALL_RECORDS, findings, libxc, libxl, model, xl
-from dissector.wire import machine
+from dissector.wire import machine, members
 from dissector.wire.limits import Limits
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dissector.spec.findings import Rule
 
-PURE = ("codec", "values", "dirtylist", "framer", "resync", "follower", "halfflow")
+PURE = ("codec", "json", "values", "dirtylist", "framer", "resync", "follower", "halfflow")
 """The parts that need no Wireshark, in the order they depend on each other."""
 WIRESHARK = ("fields", "text", "streams", "show", "statistics", "main")
 """The parts that show what those find, likewise."""
@@ -177,6 +177,7 @@ def _element(element: model.Element) -> Table:
                 "text": element.text,
                 "meaning": element.meaning,
                 "inside": _inside(element.inside),
+                "members": [dataclasses.asdict(member) for member in element.members] or None,
             }
         case model.Array():
             items = [_element(item) for item in element.items]
@@ -329,6 +330,8 @@ def constants() -> Table:
         "OPTIONAL_RECORD": model.OPTIONAL_RECORD,
         "DATA_PAGE_TYPES": dict.fromkeys(sorted(libxc.DATA_PAGE_TYPES), True),
         "PAGE_TYPE": libxc.PAGE_TYPE.values,
+        "LONGEST_JSON": members.LONGEST,
+        "LARGEST_MEMBER": members.LARGEST,
     }
 
 

@@ -25,6 +25,7 @@ from dissector.spec.model import (
     Record,
     StringPairs,
 )
+from dissector.wire.members import members_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -161,6 +162,14 @@ class XenRecord(XenStructure):
             return []
         element, values = found
         return [pfn(value) for value in values] if element.typed else list(values)
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """What the record's text in JSON says, by name (``guest_name``), and what is wrong with it."""
+        for element in self.definition.body:
+            if isinstance(element, Bytes) and element.members:
+                return members_of(element.members, element.name, bytes(self.getfieldval(element.name)))
+        return {}
 
     @property
     def page_types(self) -> list[str]:

@@ -216,7 +216,7 @@ def _element(element: Element, tree: Tree, prefix: str, *, blobs: bool) -> dict[
             names = {} if element.names is None else {f"{element.name}_name": codec.name_of(element.names, value)}
             return {element.name: value, **names}
         case Bytes(text=True) if name in tree:
-            return {element.name: _text(tree[name])}
+            return {element.name: _text(tree[name]), **_members(element, tree, prefix)}
         case Bytes(text=False) if f"{name}_length" in tree:
             length = _certain(tree, f"{name}_length")
             small = blobs and name in tree and length <= codec.BLOB_SHOWN
@@ -232,6 +232,14 @@ def _element(element: Element, tree: Tree, prefix: str, *, blobs: bool) -> dict[
         case PfnList():
             return _pfn_list(element, tree, prefix)
     return {}
+
+
+def _members(element: Bytes, tree: Tree, prefix: str) -> dict[str, Any]:
+    """Return what is shown of a text in JSON, in the order of the definition."""
+    numbers = {member.name for member in element.members if member.kind == "number"}
+    names = [f"{element.name}_error", *(member.name for member in element.members)]
+    shown = ((name, tree.get(f"{prefix}.{name}")) for name in names)
+    return {name: int(text) if name in numbers else _text(text) for name, text in shown if text is not None}
 
 
 def _inside(element: Bytes, tree: Tree, prefix: str) -> dict[str, Any]:

@@ -84,6 +84,19 @@ class Bytes:
     """The guest's own data; ``--scrub`` blanks it."""
     inside: Choice | None = None
     """What is known of their contents."""
+    members: tuple[Member, ...] = ()
+    """Of a text in JSON, what is shown under a name of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a JSON text."""
+
+    name: str
+    path: tuple[str, ...]
+    """Names of the objects it is in, and its own."""
+    kind: Literal["text", "number"]
+    meaning: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,11 +183,17 @@ do
     end
   end
 
-  function element_items.bytes(node, unit, one, name, bytes, body_at, _, prefix)
+  function element_items.bytes(node, unit, one, name, bytes, body_at, known, prefix)
     local size = one.size
     if one.element.text then
       local range = range_of(bytes, body_at + one.offset, size)
       put(node, name, range, (one.value:gsub("\0+$", "")))
+      for _, member in ipairs(one.element.members or {}) do
+        derive(node, prefix .. "." .. member.name, range, known[member.name])
+      end
+      if one.element.members then
+        derive(node, name .. "_error", range, known[one.element.name .. "_error"])
+      end
       return
     end
     if unit.full_length and one.element.length == nil then

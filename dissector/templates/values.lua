@@ -137,10 +137,40 @@ do
     end
   end
 
+  -- The members of a text in JSON that are there, and what is wrong with it. What does not begin like an object is no
+  -- such text.
+  local function add_members(node, fields)
+    local element, raw = node.element, node.value
+    if not raw:find("^[ \t\r\n]*{") or #raw > CONST.LONGEST_JSON then
+      return
+    end
+    local whole = json.parse((raw:gsub("\0$", "")))
+    if type(whole) ~= "table" then
+      fields[element.name .. "_error"] = "no JSON"
+      return
+    elseif sub(raw, -1) ~= "\0" then
+      fields[element.name .. "_error"] = "no NUL at the end"
+    end
+    for _, member in ipairs(element.members) do
+      local value = whole
+      for _, key in ipairs(member.path) do
+        value = type(value) == "table" and value[key] or nil
+      end
+      if member.kind == "text" and type(value) == "string" then
+        fields[member.name] = value
+      elseif member.kind == "number" and type(value) == "number" and value >= 0 and value <= CONST.LARGEST_MEMBER then
+        fields[member.name] = value
+      end
+    end
+  end
+
   function add.bytes(unit, node, fields, how)
     local name, layout = node.element.name, node.layout
     if node.element.text then
       fields[name] = node.value:gsub("\0+$", "")
+      if node.element.members and node.size == fields[node.element.length] then
+        add_members(node, fields)
+      end
     elseif node.size > 0 then
       fields[name .. "_length"] = node.size
       fields[name] = node.size <= 64 and not how.lengths and node.value or nil

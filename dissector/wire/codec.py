@@ -34,6 +34,7 @@ from dissector.spec.model import (
 from dissector.wire.leading import ByteOrder as ByteOrder
 from dissector.wire.leading import field_order as field_order
 from dissector.wire.leading import leading
+from dissector.wire.members import members_of
 from dissector.wire.nodes import MOST_ITEMS, read, walk_from, within
 from dissector.wire.nodes import Node as Node
 from dissector.wire.nodes import inside as inside
@@ -294,6 +295,10 @@ def _decoded(
                 values.update(_plain(node, order, pfns=pfns, whole=node.size == 8 * counted))
                 if element.count is None:
                     values["count"] = counted
+            case Bytes(text=True, members=tuple() as members, length=str() as length) if members:
+                values.update(_plain(node, order, pfns=pfns))
+                if node.size == values[length]:
+                    values.update(members_of(members, element.name, node.value))
             case Bytes(length=None) if cut or not brief:  # of a cut one it is not known what is inside
                 values.update(_plain(node._replace(layout=None), order, pfns=pfns))
             case _:

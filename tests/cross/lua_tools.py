@@ -194,7 +194,9 @@ def _whole(values: Row, nodes: Iterable[codec.Node], order: codec.ByteOrder) -> 
         element, name = node.element, node.element.name
         match element:
             case Bytes(text=True):
-                found[name] = _shown(found[name])
+                for text in (name, *(one.name for one in element.members if one.kind == "text")):
+                    if text in found:
+                        found[text] = _shown(found[text])
             case Bytes() if node.size:
                 found[name] = node.value[:KEPT_OF_BLOB].hex()
                 if node.layout is not None and node.layout.key in found:

@@ -55,6 +55,12 @@ def plain(value: Any, elements: Iterable[Element]) -> dict[str, Any]:
                     shown[f"{name}_name"] = given_values[f"{name}_name"].decode()
             case Bytes(text=True) if name in given_values:
                 shown[name] = given_values[name].decode("utf-8", "replace")
+                if f"{name}_error" in given_values:
+                    shown[f"{name}_error"] = given_values[f"{name}_error"].decode()
+                for member in element.members:
+                    if member.name in given_values:
+                        said = given_values[member.name]
+                        shown[member.name] = said.decode("utf-8", "replace") if member.kind == "text" else int(said)
             case Bytes() if f"{name}_length" in given_values:
                 shown[f"{name}_length"] = int(given_values[f"{name}_length"])
                 if name in given_values:
