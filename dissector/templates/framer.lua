@@ -297,6 +297,10 @@ do
     if unit.body == "" then
       unit.body = self:wanted()
     end
+    if self:is_back_list(unit.record) and self.list_header > HEADER_SIZE then
+      self:take_stray(unit, self.list_header - HEADER_SIZE)
+      unit.extra.header_size = self.list_header
+    end
     local facts = { what = unit.record.layer .. " " .. unit.name, missing = unit_end(unit) - self.position }
     self:finding(FINDING.RECORD_CUT, unit.offset, facts)
     self.unit = nil
@@ -428,7 +432,11 @@ do
       self:collected(frame)
     end
     if used < #seen and not self.failed then
-      self:data(framer.text_view(seen:sub(used + 1)), frame)
+      used = used + self:data(framer.text_view(seen:sub(used + 1)), frame)
+    end
+    if self.failed then -- whoever searches on needs all bytes from `start`
+      self:collect(seen:sub(used + 1))
+      self.position = self.position + #seen - used
     end
   end
 
