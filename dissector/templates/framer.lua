@@ -307,6 +307,24 @@ do
     self:emit(unit)
   end
 
+  -- The headers of this connection's dirty lists have `size` bytes, that of the one being read too; 0: nothing is known.
+  function methods:know_list_header(size)
+    if self.list_header > 0 or size == 0 then
+      return
+    end
+    self.list_header = size
+    local unit, stray = self.unit, size - HEADER_SIZE
+    if stray > 0 and unit and self:is_back_list(unit.record) then
+      unit.size = unit.size + stray
+      if self.skip > 0 then
+        self.skip = self.skip + stray
+      else
+        self.body_kept = math.min(unit.body_length + stray, LIMITS.max_body)
+        self.need = self.body_kept
+      end
+    end
+  end
+
   -- The other direction told that this one begins with an xl header, whatever is lost of it.
   function methods:expect_xl_header()
     self.entered, self.state = "XL_HEADER", "XL_HEADER"

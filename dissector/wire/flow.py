@@ -221,7 +221,8 @@ class Connection:
                 self.synced[index] = half.fast[NEXT_SEQ]
                 follower = self.flow.followers[index]
                 follower.advance(passed)
-                self.flow.statistics.seen(follower.role or "forward", follower.position, None)
+                if not (follower.ignored or follower.ended):
+                    self.flow.statistics.seen(follower.role or "forward", follower.position, None)
 
     def jump(self, index: int, count: int) -> None:
         """Go on `count` bytes further in half `index`, inside what nobody needs, without having seen them."""

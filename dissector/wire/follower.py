@@ -278,7 +278,7 @@ class Follower:
         if self.role is None:
             self.flow.assign(self, candidate.role, "unknown")
         framer.strict = False
-        framer.list_header = framer.list_header or self.framer.list_header
+        framer.know_list_header(self.framer.list_header)
         framer.entered = self.framer.entered or framer.state
         self.framer = framer
         first = framer.units[0] if framer.units else framer.unit

@@ -283,6 +283,19 @@ class Framer:
         self.entered = self.state = State.XL_HEADER
         self.need = MESSAGES[self.state].length.exact[0]
 
+    def know_list_header(self, size: int) -> None:
+        """Learn the header size of this connection's dirty lists, that of the one being read too; 0: not known."""
+        if self.list_header or not size:
+            return
+        self.list_header = size
+        unit, stray = self.unit, size - RECORD_HEADER_SIZE
+        if stray and unit is not None and self._is_back_list(unit.definition):
+            unit.size += stray
+            if self.skip:
+                self.skip += stray
+            else:
+                self._body_kept = self.need = min((unit.body_length or 0) + stray, self.limits.max_body)
+
     # -- what comes next -----------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
