@@ -124,7 +124,8 @@ class Follower:
             self._lost[-1] = (self._lost[-1][0], end)
         elif len(self._lost) >= self.limits.max_lost:
             self.limit(findings.LIMIT_LOST, self.limits.max_lost, start, frame, time)
-            self._lost[-1] = (self._lost[-1][0], end)
+            first, last = self._lost[-1]  # what the snap length cut is lost before an older hole is
+            self._lost[-1] = (min(first, start), max(last, end))
         else:
             self._lost.append((start, end))
         why = cast("Literal['lost', 'snaplen', 'limit', 'capture end']", reason)

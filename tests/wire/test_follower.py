@@ -256,6 +256,20 @@ def test_nothing_is_skipped_while_searching():
     assert rig.first.skip == 0
 
 
+def test_lost_range_before_the_last_of_too_many_is_not_forgotten():
+    """The snap length makes bytes lost at once, while an older hole is still open."""
+    rig = Rig(Limits(max_lost=1))
+    start = TALK.forward.records[9]["offset"] + 40
+    rig.send(FORWARD[:start])
+    rig.first.gap(5, 1, 1)
+    rig.first.lost(start + 100, start + 105, "snaplen", 1, 1, None)
+    rig.first.gap(100, 1, 1)
+    rig.first.lost(start, start + 5, "lost", 1, 1, None)
+    rig.send(FORWARD[start + 105 :])
+    [record] = [event for event in rig.events if isinstance(event, Record) and event.lost]
+    assert record.lost == ((start, 105),)
+
+
 def test_lost_ranges_are_bounded_and_that_is_said():
     limits = Limits(max_lost=3)
     rig = Rig(limits)
