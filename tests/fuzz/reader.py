@@ -54,6 +54,7 @@ def check(draw):
     elif how & 3 == 2:
         slow, damage = read(data, NoKernel)
         cut = any(isinstance(event, Finding) and event.id == "capture.cut" for event in slow)
+        assert damage or not error
         if not damage and not cut:
             assert told(slow, damage) == told(events, error)
     elif how & 3 == 3:
