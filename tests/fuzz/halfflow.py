@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 
 from dissector.wire.halfflow import NEXT_SEQ, Budget, HalfFlow
 from tests.fuzz.invariants import SMALL
@@ -28,7 +29,7 @@ class Consumer:
         self.last_time = None
         self.position = 0
         self.seen = self.passed_over = self.gone = 0
-        self.reached = 0
+        self.delivered = []
         self.told = 0
         self._skips = skips
 
@@ -41,6 +42,7 @@ class Consumer:
 
     def data(self, view, frame, time):
         assert view.tobytes() == true_bytes(self.position, len(view))
+        self.delivered.append((self.position, self.position + len(view)))
         self.seen += len(view)
         self.last_time = time
         self._move(len(view))
@@ -56,7 +58,13 @@ class Consumer:
         assert reason in ("lost", "limit", "capture end", "snaplen")
         assert 0 <= start < end
         assert end <= self.half.next
+        assert not self.overlaps(start, end)
         self.gone += end - start
+
+    def overlaps(self, start, end):
+        """Tell whether any of these bytes was delivered."""
+        at = bisect_left(self.delivered, start, key=lambda span: span[1])
+        return any(a < end and start < b for a, b in self.delivered[at : at + 2])
 
     def settled(self, until):
         assert self.told <= until <= self.half.next
@@ -132,6 +140,7 @@ def look_at(half, consumer, budget, base):
     reached = 0
     for hole in half._holes:
         assert reached <= hole.start < hole.end <= half.next
+        assert not consumer.overlaps(hole.start, hole.end)
         reached = hole.end
     for item in half._waiting:
         assert item.offset + item.length > half.next
