@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import ast
+import math
 import os
+import signal
 import statistics
 import subprocess
 import sys
-import threading
-import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+NOT_INSTALLED: Final = "not installed"
 
 
 @dataclass(frozen=True)
@@ -46,35 +49,61 @@ class Sample:
     wall: float
     cpu: float
     peak: int
-    """Largest resident set, KiB. A child never shows less than this process had when it was started."""
+    """Largest resident set of the command and of what it waited for, KiB; 8 MiB at least (see `LAUNCH`)."""
     output: str
     failed: str = ""
     user: float = 0.0
     """Seconds of user CPU time alone."""
 
 
+LAUNCH: Final = """
+import os, sys, time
+report = int(sys.argv[1])
+os.set_inheritable(report, False)
+begin = time.perf_counter()
+try:
+    child = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+except OSError:
+    sys.exit()
+_, status, used = os.wait4(child, 0)
+wall = time.perf_counter() - begin
+told = wall, used.ru_utime, used.ru_stime, used.ru_maxrss, os.waitstatus_to_exitcode(status)
+os.write(report, repr(told).encode())
+"""
+"""A small parent: a child never shows a smaller resident set than its parent had when it was started."""
+
+
 def run(command: Command) -> Sample:
     """Run a command once."""
-    begin = time.perf_counter()
+    reading, writing = os.pipe()
     with subprocess.Popen(
-        command.argv,
+        [sys.executable, "-I", "-S", "-c", LAUNCH, str(writing), *command.argv],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if command.reports else subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         text=True,
         env={**os.environ, **command.environment},
+        pass_fds=(writing,),
+        start_new_session=True,
     ) as child:
-        late = threading.Timer(command.timeout, child.kill)
-        late.start()
-        output = child.stdout.read() if child.stdout else ""
-        _, status, usage = os.wait4(child.pid, 0)
-        wall = time.perf_counter() - begin
-        timed_out = not late.is_alive()
-        late.cancel()
-        child.returncode = os.waitstatus_to_exitcode(status)
-    failed = f"killed after {command.timeout:.0f} s" if timed_out else f"status {child.returncode}"
-    cpu = usage.ru_utime + usage.ru_stime
-    return Sample(wall, cpu, usage.ru_maxrss, output, failed if child.returncode else "", usage.ru_utime)
+        os.close(writing)
+        try:
+            output, _ = child.communicate(timeout=command.timeout)
+            late = False
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            output, late = "", True
+        except BaseException:
+            os.killpg(child.pid, signal.SIGKILL)
+            raise
+    with os.fdopen(reading) as report:
+        told = report.read()
+    if late:
+        return Sample(command.timeout, 0.0, 0, "", f"killed after {command.timeout:.0f} s")
+    if not told:
+        return Sample(0.0, 0.0, 0, "", NOT_INSTALLED)
+    wall, user, system, peak, status = ast.literal_eval(told)
+    return Sample(wall, user + system, peak, output or "", f"status {status}" if status else "", user)
 
 
 @dataclass(frozen=True)
@@ -93,6 +122,9 @@ class Row:
     user_least: float
     """Of all runs, as is `wall_least`."""
     wall_least: float
+    runs: int = 1
+    spread: float = 0.0
+    """Slowest run minus fastest run, over the median."""
 
     @property
     def packets_per_second(self) -> float:
@@ -106,17 +138,25 @@ class Row:
         return path.stat().st_size / 1e6 / self.wall if path else 0.0
 
 
-def interleave(commands: Sequence[Command], repeat: int) -> list[Row]:
-    """Run all commands in turn, `repeat` times over, so that a busy machine slows all of them alike."""
+def interleave(commands: Sequence[Command], repeat: int, budget: float = math.inf) -> list[Row]:
+    """Run all commands in turn, `repeat` times over, so that a busy machine slows all of them alike.
+
+    A command whose runs would take more than `budget` seconds together gets fewer of them, but always one.
+    """
     samples: list[list[Sample]] = [[] for _ in commands]
     for turn in range(repeat):
         for number, command in enumerate(commands):
             _progress(f"{turn + 1}/{repeat} {command.name}")
-            if turn and samples[number][-1].failed:
+            if turn and (samples[number][-1].failed or _spent(samples[number]) > budget):
                 continue
             samples[number].append(run(command))
     _progress("")
     return [_row(command, runs) for command, runs in zip(commands, samples, strict=True)]
+
+
+def _spent(runs: Sequence[Sample]) -> float:
+    """Seconds that all runs and one more take."""
+    return sum(sample.wall for sample in runs) * (1 + 1 / len(runs))
 
 
 def _progress(text: str) -> None:
@@ -142,6 +182,8 @@ def _row(command: Command, runs: Sequence[Sample]) -> Row:
         statistics.median(sample.user for sample in runs),
         min(sample.user for sample in runs),
         min(sample.wall for sample in runs),
+        len(runs),
+        (max(sample.wall for sample in runs) - min(sample.wall for sample in runs)) / wall if wall else 0.0,
     )
 
 

@@ -1,322 +1,233 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How fast captures are read, next to other tools: ``python bench/read.py``.
+"""How fast captures are read, next to other tools: ``make bench``, or ``python bench/read.py``.
 
 Method
     Every figure is the median of several runs of a whole process, from start to exit, on a capture that lies in the
-    page cache (each is read once before). The runs are interleaved - one of every command, then the next of every
-    command - so that other work on the machine slows all of them alike; compare the ratios, not the seconds. CPU is
-    user plus system time and peak the largest resident set, both as the kernel tells them of that process (``wait4``);
-    a child never shows less than the 20 MiB or so that this script itself has. MB are 10^6 bytes of the capture file.
+    page cache (each is read once before). All tools read the same capture in turn - one run of each, then the next of
+    each - so that other work on the machine slows all of them alike: compare the ratios, not the seconds. A tool whose
+    runs would take more than ``--budget`` seconds gets fewer of them; "runs" says how many. CPU is user plus system
+    time and peak the largest resident set, both as the kernel tells them of that process and of those it waited for
+    (``wait4``), 8 MiB at least. MB are 10^6 bytes of the capture file.
 
-    The captures come from ``bench/generate.py``, stay in ``bench/data`` and are used again. Before its time counts,
-    every run of our reader is compared with what the generator says it wrote: frames, and records per type.
+    Start-up is the time of the same command for a capture of 64 KiB. "CPU to cat" is CPU time beyond start-up, next to
+    that of ``cat``, the floor; "wall to cat" takes nothing off.
 
-    ``kernels`` compares the two fast-forward kernels (XENDISSECT_KERNEL). There the time of the same command for a
-    capture of 64 KiB, which is start-up, is taken off before anything is compared with ``cat``.
+    The captures come from ``bench/generate.py``, stay in ``bench/data`` and are used again. What our reader finds in
+    each is compared with what the generator says it wrote: frames, and records per type.
 
-    ``cat`` is the floor: nothing reads faster. ``tshark -r`` runs with the payload left as data (``-d``): with its
-    default heuristics it may never end on random page contents. scapy reads a slice of the same kind of capture, and
-    neither its import nor Python's start counts: only its packets per second can be compared. ``RawPcapReader``
-    dissects nothing at all.
+    Slow tools read a shorter capture of the same kind; seconds and rates with a ≈ are then scaled to the whole one,
+    without their start-up. Their memory is that of the shorter one.
+
+    tshark dissects every frame and prints nothing (``-q -z io,stat,0``), and has the payload left as data (``-d``):
+    with its default heuristics it may never end on random page contents. What the others do is in ``bench/peers.py``.
+
+Results
+    The tables go to standard output, all figures to bench/data/results.json. ``--docs`` also puts tables and picture
+    into docs/performance.md; ``--draw`` does so with the figures of the last run, and measures nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import importlib.metadata
+import os
+import platform
+import re
 import subprocess
 import sys
-from dataclasses import asdict, replace
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.generate import PORT, Expected, Options, size
-from bench.measure import Command, Row, interleave, markdown, run
+from bench import kinds, ours, peers, tables
+from bench.generate import Options, size
+from bench.kinds import MIB, ROOT, SEGMENTS
+from bench.measure import Command, interleave
+from bench.results import START, Figures, Results, load, measure
 
-ROOT = Path(__file__).resolve().parent.parent
-DATA = ROOT / "bench" / "data"
-SMALL = ROOT / "captures" / "pv-live-libxl.pcap.gz"
-HEAD = ("", "wall s", "CPU s", "packets/s", "MB/s", "peak MiB", "packets/s to tshark")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-SCRIPT = Path(sys.executable).with_name("xendissect")
-CLI = (str(SCRIPT),) if SCRIPT.exists() else (sys.executable, "-c", "from dissector.cli import main; main()")
-API = """
-import json, sys
-from dissector.reader import read_events
-from dissector.wire.events import Summary, Total
-for event in read_events(sys.argv[1]):
-    if isinstance(event, Summary):
-        records = event.records
-    elif isinstance(event, Total):
-        frames = event.frames
-print(json.dumps({"records": dict(records), "frames": frames}))
-"""
-SCAPY = """
-import sys, time
-from scapy.layers.l2 import Ether
-from scapy.layers.inet import IP, TCP
-from scapy.utils import PcapReader, RawPcapReader
-begin = time.perf_counter()
-packets = 0
-for packet in (PcapReader if sys.argv[2] == "full" else RawPcapReader)(sys.argv[1]):
-    packets += 1
-print(time.perf_counter() - begin, packets)
-"""
+    from bench.kinds import Capture
+    from bench.tools import Tool
+
+SMALL: Final = ROOT / "captures" / "pv-live-libxl.pcap.gz"
+DOCS: Final = ROOT / "docs" / "performance.md"
+PICTURE: Final = ROOT / "docs" / "images" / "performance.png"
+BEGIN: Final = "<!-- begin of what make bench writes -->"
+END: Final = "<!-- end of what make bench writes -->"
+ALL_TOOLS: Final = (ours.CAT, *ours.FOUR, ours.EVENTS_C, ours.EVENTS_PYTHON, *peers.ALL)
+SOME_TOOLS: Final = (ours.CAT, *ours.FOUR, *peers.QUICK)
+RECORD_TOOLS: Final = (
+    ours.CAT, ours.C, ours.PYTHON, ours.JSON, ours.INDEX, ours.EVENTS_C, peers.TSHARK_RECORDS, peers.TSHARK_LUA,
+    peers.VERIFIER,
+)  # fmt: skip
+SECTIONS: Final = ("tools", "kinds", "growth", "records", "startup")
 
 
-def ensure(name: str, options: Options) -> tuple[Path, Expected]:
-    """Return the path of a capture and what is in it; make it unless it is there."""
-    DATA.mkdir(exist_ok=True)
-    path = DATA / name
-    facts = path.with_name(name + ".json")
-    if path.exists() and facts.exists():
-        known: dict[str, Any] = json.loads(facts.read_text())
-        if Options(**known["options"]) == options:
-            return path, Expected(**known["expected"])
-    sys.stderr.write(f"writing {path.relative_to(ROOT)}\n")
-    words = [word for name, value in asdict(options).items() for word in (f"--{name}", str(value))]
-    # In a process of its own: children of this one show at least the memory that this one has.
-    subprocess.run(
-        [sys.executable, str(ROOT / "bench" / "generate.py"), str(path), *words], check=True, stdout=subprocess.DEVNULL
-    )
-    return ensure(name, options)
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        sizes: Of the streams, in order: kinds of captures are compared at the first, tools at the second or the last.
+        repeat: Runs of each command, if they fit into the budget.
+        budget: Seconds for all runs of a command on a capture.
+        records: Count of small records.
+        forms: pcap and pcapng.
+        tools: Compared on three sizes of packets.
+    """
+
+    sizes: Sequence[int]
+    repeat: int
+    budget: float
+    records: int
+    forms: Sequence[str] = ("pcap", "pcapng")
+    tools: Sequence[Tool] = ALL_TOOLS
+
+    @property
+    def main(self) -> int:
+        """Size at which all tools are compared."""
+        return self.sizes[min(1, len(self.sizes) - 1)]
 
 
-def variant(label: str, **changes: Any) -> tuple[Path, Expected]:
-    """Return the capture of a kind."""
-    options = Options(**changes)
-    return ensure(f"{label}-{options.size >> 20}M.{options.format}", options)
+class Bench:
+    """Runs the sections and collects figures."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.results = Results()
+        self._plan = plan
+        self._starts: dict[str, Figures] = {}
+
+    def start(self) -> None:
+        """Take the start-up of all tools: what a capture of 64 KiB costs."""
+        capture = kinds.made(START, Options(size=64 << 10))
+        tools = tuple(dict.fromkeys((*self._plan.tools, *RECORD_TOOLS)))
+        found = measure(capture, tools, 2 * self._plan.repeat, self._plan.budget, {})
+        self.results.add(found)
+        self._starts = {one.tool: one for one in found if not one.failed}
+
+    def tools(self) -> None:
+        """Compare all tools on the three sizes of packets."""
+        for segment in SEGMENTS:
+            self._add(kinds.kind(segment, self._plan.main), self._plan.tools)
+
+    def kinds(self) -> None:
+        """Compare kinds of captures of the same stream."""
+        for segment in SEGMENTS:
+            for form in self._plan.forms:
+                for disorder in kinds.DISORDERS:
+                    self._add(kinds.kind(segment, self._plan.sizes[0], disorder, form), SOME_TOOLS, 0.4)
+
+    def growth(self) -> None:
+        """Add sizes of MTU-1500 captures; the other sections have measured some."""
+        for total in (self._plan.sizes[0] // 4, *self._plan.sizes):
+            if self.results.get("cat", "mtu", total) is None:
+                self._add(kinds.kind("mtu", total), SOME_TOOLS)
+
+    def records(self) -> None:
+        """Compare what finds records on captures of nothing but small ones."""
+        count = self._plan.records
+        self._add(kinds.made("many", Options(size=(count + 1000) * 32, records="tiny")), RECORD_TOOLS)
+        remus = tuple(tool for tool in RECORD_TOOLS if tool is not peers.VERIFIER)  # it knows no checkpoints
+        self._add(kinds.made("remus", Options(size=count * 64, records="checkpoints")), remus)
+
+    def startup(self) -> None:
+        """Take the time of commands that do little."""
+        commands = [
+            Command("`python -c pass`", [sys.executable, "-c", "pass"]),
+            Command("`import dissector`", [sys.executable, "-c", "import dissector"]),
+            Command("`xendissect --version` (target 120)", [*ours.CLI, "--version"]),
+            Command("`xendissect --help`", [*ours.CLI, "--help"]),
+            Command(f"`xendissect read {SMALL.name}` (target 400)", [*ours.CLI, "read", str(SMALL)]),
+            Command(f"`xendissect read --json {SMALL.name}`", [*ours.CLI, "read", "--json", str(SMALL)]),
+        ]
+        rows = interleave(commands, self._plan.repeat * 2)
+        self.results.add(
+            Figures(row.command.name, row.command.name, "none", "", 0, "", 0, 0, 0.0, row.wall, row.cpu, row.peak,
+                    row.runs, row.spread, 1.0, row.failed)
+            for row in rows
+        )  # fmt: skip
+
+    def _add(self, capture: Capture, tools: Sequence[Tool], share: float = 1.0) -> None:
+        begin, budget = time.monotonic(), self._plan.budget * share
+        ours.check(capture)
+        self.results.add(measure(capture, tools, self._plan.repeat, budget, self._starts))
+        sys.stderr.write(f"{capture.path.name}: {time.monotonic() - begin:.0f} s\n")
 
 
-def cat(path: Path, packets: int = 0) -> Command:
-    """Make the command that only reads the file."""
-    return Command(f"cat {path.name}", ["cat", str(path)], path, packets)
+def processor() -> str:
+    """Name the processor."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match.group(1).strip() if match else platform.machine()
 
 
-def read(path: Path, packets: int, *options: str, name: str = "") -> Command:
-    """Make the command for ``xendissect read``."""
-    return Command(name or " ".join(["xendissect read", *options]), [*CLI, "read", *options, str(path)], path, packets)
+def version(*command: str) -> str:
+    """Return the first number with dots that a program says of itself; "" without the program."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except OSError:
+        return ""
+    match = re.search(r"\d+(?:\.\d+)+", done.stdout or done.stderr)
+    return match.group() if match else ""
 
 
-def api(path: Path, packets: int, name: str = "dissector, read_events()") -> Command:
-    """Make the command that takes all events and shows none."""
-    return Command(name, [sys.executable, "-c", API, str(path)], path, packets)
+def machine() -> dict[str, str]:
+    """Say on what is measured, before it begins."""
+    found = {
+        "Measured on": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "processor:": f"{processor()}, {os.cpu_count()} of its processors visible",
+        "Linux": platform.release(),
+        "CPython": platform.python_version(),
+        "tshark": version("tshark", "--version"),
+        "tcpdump": version("tcpdump", "--version"),
+        "tcpflow": version("tcpflow", "--version"),
+    }
+    for name in ("scapy", "dpkt", "pyshark"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = ""
+    if path := peers.verifier():
+        found["Xen"] = path.parts[3].removeprefix("xen-")
+    found["load when it began"] = f"{os.getloadavg()[0]:.2f}"
+    return {name: value for name, value in found.items() if value}
 
 
-def with_kernel(kernel: str, command: Command) -> Command:
-    """Let a command of ours run with one of the two fast-forward kernels: c or python."""
-    return replace(command, environment={"XENDISSECT_KERNEL": kernel})
-
-
-def check(path: Path, expected: Expected) -> None:
-    """Compare what our reader finds with what was written; read the file into the page cache on the way.
+def insert(text: str, generated: str) -> str:
+    """Put the generated part in place of what is between the two marks.
 
     Raises:
-        SystemExit: they differ.
+        ValueError: a mark is missing.
     """
-    sample = run(Command("check", [sys.executable, "-c", API, str(path)], path, reports=True))
-    found: dict[str, Any] = json.loads(sample.output) if not sample.failed else {"failed": sample.failed}
-    wanted = {"records": expected.records, "frames": expected.frames}
-    if expected.missing and not sample.failed:  # records whose heads are lost cannot be found, but none may be added
-        found["records"] = {name: max(found["records"].get(name, 0), count) for name, count in expected.records.items()}
-    if found != wanted:
-        raise SystemExit(f"{path}: expected {wanted}, found {found}")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{DOCS.name} has no lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{generated}\n\n{END}{after}"
 
 
-def cells(row: Row, tshark: Row | None) -> list[str]:
-    """Lay out one row of a table with the columns of `HEAD`."""
-    if row.failed:
-        return [row.command.name, row.failed, "", "", "", "", ""]
-    ratio = f"{row.packets_per_second / tshark.packets_per_second:.2f}" if tshark and not tshark.failed else ""
-    return [
-        row.command.name,
-        f"{row.wall:.3f}",
-        f"{row.cpu:.3f}",
-        f"{row.packets_per_second:,.0f}",
-        f"{row.megabytes_per_second:,.0f}",
-        f"{row.peak:.0f}",
-        ratio,
-    ]
+def publish(results: Results, facts: dict[str, str]) -> None:
+    """Write the generated part of docs/performance.md, and the picture if there is matplotlib."""
+    DOCS.write_text(insert(DOCS.read_text(), tables.everything(results, facts)))
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench" / "plot.py"), str(kept()), str(PICTURE)], check=False
+    )  # in a process of its own: matplotlib is optional
+    if done.returncode:
+        sys.stderr.write(f"{PICTURE.name} is as it was\n")
 
 
-def peers(total: int, repeat: int) -> str:
-    """Compare tools on one MTU-1500 capture."""
-    path, expected = variant("mtu", size=total)
-    slice_path, slice_expected = variant("mtu", size=min(total, 16 << 20))
-    check(path, expected)
-    check(slice_path, slice_expected)
-    packets = expected.frames
-    as_data = ["-d", f"tcp.port=={PORT},data"]
-    commands = [
-        cat(path, packets),
-        api(path, packets),
-        read(path, packets),
-        read(path, packets, "--json"),
-        Command("tcpdump -r -w /dev/null", ["tcpdump", "-r", str(path), "-w", "/dev/null"], path, packets),
-        Command(f"tshark -r {' '.join(as_data)}", ["tshark", "-r", str(path), *as_data], path, packets, timeout=300),
-        Command(
-            "scapy PcapReader (on a slice)", [sys.executable, "-c", SCAPY, str(slice_path), "full"], slice_path, 0, True
-        ),
-        Command(
-            "scapy RawPcapReader (on a slice)",
-            [sys.executable, "-c", SCAPY, str(slice_path), "raw"],
-            slice_path,
-            0,
-            True,
-        ),
-    ]
-    rows = interleave(commands, repeat)
-    tshark = rows[5]
-    table = markdown(HEAD, [cells(row, tshark) for row in rows])
-    ours, scapy = rows[2].packets_per_second, rows[6].packets_per_second
-    return (
-        f"## {path.name}: {packets:,} packets, {path.stat().st_size / 1e6:,.0f} MB\n\n{table}\n\n"
-        f"xendissect read: {ours / tshark.packets_per_second:.1f} times the packets/s of tshark (target 5; by CPU time "
-        f"{tshark.cpu / rows[2].cpu:.1f} times), {ours / scapy:.0f} times those of scapy's PcapReader (target 50), "
-        f"{rows[2].wall / rows[0].wall:.1f} times the wall time of cat."
-    )
-
-
-def kinds(total: int, repeat: int) -> str:
-    """Compare kinds of captures of the same stream size, each with `cat`."""
-    variants = {
-        "MTU 1500": variant("mtu", size=total),
-        "0.1 % reordered": variant("reorder", size=total, reorder=0.001),
-        "0.1 % not captured": variant("loss", size=total, loss=0.001),
-        "pcapng": variant("mtu", size=total, format="pcapng"),
-        "MTU 9000": variant("jumbo", size=total, segment=8948),
-        "64 KiB segments": variant("gro", size=total, segment=65160),
-        "Remus, 50 checkpoints": variant("remus", size=total, remus=50),
-        "records of one page": variant("small", size=total, records="small"),
-        "records without pages": variant("xtab", size=total, records="xtab-only"),
-    }
-    commands: list[Command] = []
-    for name, (path, expected) in variants.items():
-        check(path, expected)
-        commands += [cat(path), api(path, expected.frames, name), read(path, expected.frames)]
-    rows = interleave(commands, repeat)
-    lines = []
-    for number, (_, expected) in enumerate(variants.values()):
-        floor, events, text = rows[3 * number : 3 * number + 3]
-        lines.append(
-            [
-                events.command.name,
-                f"{expected.frames:,}",
-                f"{sum(expected.records.values()):,}",
-                f"{floor.wall:.3f}",
-                events.failed or f"{events.wall:.3f}",
-                text.failed or f"{text.wall:.3f}",
-                f"{text.packets_per_second:,.0f}",
-                f"{text.megabytes_per_second:,.0f}",
-                f"{text.peak:.0f}",
-                f"{text.wall / floor.wall:.1f}",
-            ]
-        )
-    head = ("", "packets", "records", "cat s", "events s", "read s", "packets/s", "MB/s", "peak MiB", "read to cat")
-    return f"## Kinds of captures, {total >> 20} MiB of stream each\n\n{markdown(head, lines)}"
-
-
-def kernels(total: int, repeat: int) -> str:
-    """Compare the two fast-forward kernels with `cat`, beyond what each command takes for a capture of 64 KiB."""
-    variants = {
-        "MTU 1500": variant("mtu", size=total),
-        "0.1 % reordered": variant("reorder", size=total, reorder=0.001),
-        "0.1 % not captured": variant("loss", size=total, loss=0.001),
-        "MTU 1500, pcapng": variant("mtu", size=total, format="pcapng"),
-        "MTU 9000": variant("jumbo", size=total, segment=8948),
-        "64 KiB segments": variant("gro", size=total, segment=65160),
-        "64 KiB, pcapng": variant("gro", size=total, segment=65160, format="pcapng"),
-    }
-
-    def commands(path: Path, packets: int) -> list[Command]:
-        ours = [api(path, packets), read(path, packets, "-q")]
-        return [cat(path, packets), *(with_kernel(kernel, one) for kernel in ("c", "python") for one in ours)]
-
-    captures = [variant("tiny", size=1 << 16), *variants.values()]
-    for path, expected in captures[1:]:
-        check(path, expected)
-    rows = interleave([one for path, expected in captures for one in commands(path, expected.frames)], repeat)
-    start = rows[:5]
-    lines = []
-    for number, (name, (_, expected)) in enumerate(variants.items(), 1):
-        found = rows[5 * number : 5 * number + 5]
-        net = [row.wall - least.wall for row, least in zip(found, start, strict=True)]
-        cpu = [row.cpu - least.cpu for row, least in zip(found, start, strict=True)]
-        figures = [f"{row.wall:.3f}" for row in found]
-        ratios = [f"{one / net[0]:.2f}" for one in net[1:]]
-        by_cpu = [f"{one / cpu[0]:.2f}" for one in (cpu[1], cpu[3])]
-        lines.append([name, f"{expected.frames:,}", *figures, *ratios, *by_cpu])
-    beyond = ["start-up", "", *(f"{row.wall:.3f}" for row in start), "", "", "", "", "", ""]
-    head = ("", "packets", "cat s", "events C s", "read -q C s", "events Python s", "read -q Python s")
-    to_cat = ("events C to cat", "read -q C", "events Python", "read -q Python", "CPU, events C", "CPU, events Python")
-    table = markdown((*head, *to_cat), [*lines, beyond])
-    return f"## Kernels, {total >> 20} MiB of stream each; ratios to cat are beyond start-up\n\n{table}"
-
-
-def outputs(total: int, repeat: int) -> str:
-    """Compare forms of output on captures of nothing but small records."""
-    kinds = ("small", total), ("tiny", total // 4), ("checkpoints", total // 4)
-    return "\n\n".join(output(kind, size, repeat) for kind, size in kinds)
-
-
-def output(kind: str, total: int, repeat: int) -> str:
-    """Compare forms of output on one capture."""
-    path, expected = variant(kind, size=total, records=kind)
-    check(path, expected)
-    forms = [(), ("--json",), ("-v",), ("-q",), ("--pfns",), ("--json", "--pfns"), ("-Y", "libxc.page_data.count > 5")]
-    commands = [api(path, expected.frames), *(read(path, expected.frames, *form) for form in forms)]
-    records = sum(expected.records.values())
-    lines = [
-        [
-            row.command.name,
-            row.failed or f"{row.wall:.3f}",
-            f"{row.cpu:.3f}",
-            f"{records / row.wall:,.0f}",
-            f"{row.peak:.0f}",
-        ]
-        for row in interleave(commands, repeat)
-    ]
-    head = ("", "wall s", "CPU s", "records/s", "peak MiB")
-    return f"## Output of many records: {path.name}, {records:,} records\n\n{markdown(head, lines)}"
-
-
-def memory(totals: list[int]) -> str:
-    """Show that memory does not grow with the capture."""
-    commands = []
-    for total in totals:
-        path, expected = variant("mtu", size=total)
-        check(path, expected)
-        commands.append(read(path, expected.frames, name=path.name))
-        path, expected = variant("reorder", size=total, reorder=0.001)
-        commands.append(read(path, expected.frames, name=path.name))
-    lines = [
-        [row.command.name, row.failed or f"{row.wall:.2f}", f"{row.megabytes_per_second:,.0f}", f"{row.peak:.1f}"]
-        for row in interleave(commands, 1)
-    ]
-    return f"## Memory\n\n{markdown(('xendissect read', 'wall s', 'MB/s', 'peak MiB'), lines)}"
-
-
-def startup(repeat: int) -> str:
-    """Take the time of commands that do little."""
-    small = SMALL if SMALL.exists() else ROOT.parent / "shared" / "captures" / SMALL.name
-    commands = [
-        Command("python -c pass", [sys.executable, "-c", "pass"]),
-        Command("import dissector", [sys.executable, "-c", "import dissector"]),
-        Command("xendissect --version (target 120)", [*CLI, "--version"]),
-        Command("xendissect --help", [*CLI, "--help"]),
-        Command(f"xendissect read {small.name} (target 400)", [*CLI, "read", str(small)]),
-        Command(f"xendissect read --json {small.name}", [*CLI, "read", "--json", str(small)]),
-    ]
-    lines = [
-        [row.command.name, row.failed or f"{row.wall * 1000:.0f}", f"{row.cpu * 1000:.0f}", f"{row.peak:.0f}"]
-        for row in interleave(commands, max(repeat, 10))
-    ]
-    return f"## Start-up\n\n{markdown(('', 'wall ms', 'CPU ms', 'peak MiB'), lines)}"
-
-
-SECTIONS = ("peers", "kinds", "kernels", "outputs", "memory", "startup")
+def kept() -> Path:
+    """Return where the figures of the last run lie."""
+    return kinds.DATA / "results.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -325,23 +236,42 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all if none is given"
     )
-    parser.add_argument("--size", type=size, default=256 << 20, help="bytes of the stream in each capture (256M)")
-    parser.add_argument("--memory", type=size, nargs="+", default=[256 << 20, 1 << 30], metavar="SIZE")
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument(
+        "--size",
+        type=size,
+        nargs="+",
+        default=[256 * MIB, 1 << 30],
+        help="of the streams (256M 1G); add 8G if you like",
+    )
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each command (5)")
+    parser.add_argument("--budget", type=float, default=5.0, help="seconds for the runs of a command on a capture (5)")
+    parser.add_argument(
+        "--quick", action="store_true", help="a minute: small captures, few runs, without the slowest tools"
+    )
+    parser.add_argument("--docs", action="store_true", help="write tables and picture into docs/")
+    parser.add_argument("--draw", action="store_true", help="write them from the last run's figures, measure nothing")
     options = parser.parse_args(arguments)
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
-    made = {
-        "peers": lambda: peers(options.size, options.repeat),
-        "kinds": lambda: kinds(options.size, options.repeat),
-        "kernels": lambda: kernels(options.size, options.repeat),
-        "outputs": lambda: outputs(min(options.size, 64 << 20), min(options.repeat, 3)),
-        "memory": lambda: memory(options.memory),
-        "startup": lambda: startup(options.repeat),
-    }
+    if options.draw:
+        results, facts = load(kept())
+        publish(results, facts)
+        return 0
+    plan = Plan(sorted(options.size), options.repeat, options.budget, 1_000_000)
+    if options.quick:
+        fast = [tool for tool in ALL_TOOLS if tool not in (peers.PYSHARK_FULL, peers.SCAPY_FULL)]
+        plan = Plan([16 * MIB, 64 * MIB], 2, 1.0, 50_000, ("pcap",), fast)
+    facts, begin = machine(), time.monotonic()
+    bench = Bench(plan)
+    bench.start()
     for name in options.sections or SECTIONS:
-        sys.stdout.write(made[name]() + "\n\n")
-        sys.stdout.flush()
+        getattr(bench, name)()
+    facts["runs of one command apart by"] = f"{tables.noise(bench.results):.0%} (median)"
+    facts["whole run"] = f"{(time.monotonic() - begin) / 60:.1f} minutes"
+    bench.results.save(kept(), facts)
+    sys.stdout.write(tables.everything(bench.results, facts) + "\n")
+    if options.docs:
+        publish(bench.results, facts)
     return 0
 
 

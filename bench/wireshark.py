@@ -27,8 +27,8 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.generate import PORT, Expected, size
+from bench.kinds import variant
 from bench.measure import Command, Row, interleave, markdown
-from bench.read import variant
 from tests.wireshark.tshark import PLUGIN, Tshark
 
 AS_DATA: Final = ("-d", f"tcp.port=={PORT},data")

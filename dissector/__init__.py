@@ -60,6 +60,7 @@ def events(
     as_format: str | None = None,
     limits: Limits | None = None,
     index: bool | None = None,
+    skim: bool = False,
 ) -> Iterator[Event]:
     """Yield everything that is found in the captures at `paths`, in stream order for each direction.
 
@@ -69,6 +70,9 @@ def events(
         limits: bounds on memory; the defaults are safe.
         index: of a single file (docs/index.md). None: use the index beside it if it is fresh; True: make one if it is
             not; False: do neither. The events are the same.
+        skim: pass over page contents in the file (docs/skim.md): a single uncompressed capture in a fraction of the
+            time, without frame numbers, and without what is lost of page contents: ``record.complete`` is None then. A
+            fresh index answers better; none is made.
 
     Yields:
         Record, Flow, Gap, Resync, Finding and Summary objects (design: JSON contract, docs/json.md).
@@ -78,7 +82,7 @@ def events(
     """
     from dissector.indexed import input_events
 
-    return input_events(*paths, as_format=as_format, limits=limits, index=index)
+    return input_events(*paths, as_format=as_format, limits=limits, index=index, skim=skim)
 
 
 def read(
@@ -87,6 +91,7 @@ def read(
     as_format: str | None = None,
     limits: Limits | None = None,
     index: bool | None = None,
+    skim: bool = False,
 ) -> Iterator[Record]:
     """Yield the records of the captures at `paths`; arguments and errors as :func:`events`.
 
@@ -97,6 +102,7 @@ def read(
         as_format: see :func:`events`.
         limits: see :func:`events`.
         index: see :func:`events`.
+        skim: see :func:`events`.
 
     Raises:
         FilterError: the filter cannot be understood (a ValueError).
@@ -105,7 +111,7 @@ def read(
     from dissector.wire.events import Record
 
     matches = compile_filter(display_filter) if display_filter else None
-    found = events(*paths, as_format=as_format, limits=limits, index=index)
+    found = events(*paths, as_format=as_format, limits=limits, index=index, skim=skim)
     return (event for event in found if isinstance(event, Record) and (matches is None or matches(event)))
 
 

@@ -2,8 +2,8 @@
 """Reading page contents and large bodies again from the capture, when a script asks for them.
 
 The engine never keeps page contents. A record knows its frames and stream offsets; from those the bytes are put
-together again here, out of the same frames. One uncompressed capture file is entered near the bytes (`Marks`); several
-files and compressed ones are read from the beginning.
+together again here, out of the same frames. One capture file is entered near the bytes (`Marks`, `Reentry`); several
+files are read from the beginning.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from dissector.sources import (
     Chunk,
     PcapFormat,
     PcapngFormat,
-    StreamFile,
+    Reentry,
+    decompressor,
     is_capture,
     open_capture,
     resumed,
@@ -41,7 +42,6 @@ _BEFORE = 2048
 """Frames in front of a record's first one that may hold bytes of it (segments out of order)."""
 _BEHIND = 1 << 16
 """Frames behind its last one that may hold bytes of it (late retransmissions)."""
-_BLOCK = 1 << 18
 _FURTHER = 64 << 20
 """Bytes of file behind that which may hold them where frames have no numbers."""
 _CACHED = 8 << 20
@@ -61,6 +61,7 @@ class CaptureContents:
         self._spans: dict[int, tuple[int, int]] = {}
         self._under_way: dict[int, None] = {}
         self._marks = Marks()
+        self._reentry = Reentry(self._paths[0])
         self._cache: OrderedDict[tuple[int, str, int, int], bytes] = OrderedDict()
 
     def register(self, flow: int, direction: str, key: bytes, bases: list[int | None], index: int) -> None:
@@ -76,7 +77,7 @@ class CaptureContents:
             self._under_way[flow] = None
 
     def mark(self, frame: int, position: int, form: CaptureFormat, fast: Mapping[bytes, list[int]]) -> None:
-        """Learn that the record of frame `frame` begins at file position `position` (one uncompressed file).
+        """Learn that the record of frame `frame` begins at position `position` of the (decompressed) file.
 
         Args:
             frame: Number of the next packet.
@@ -148,18 +149,11 @@ class CaptureContents:
         return found
 
     def _from_stream(self, offset: int, length: int) -> bytes:
-        file = open_capture(self._paths[0], as_format=self._as_format)
-        assert isinstance(file, StreamFile)
         found = bytearray()
-        with file:
-            file.skip(offset)
-            position = file.position
-            for view in file.chunks():
-                low = max(0, offset - position)
-                found += view[low : low + length - len(found)]
-                position += len(view)
-                if len(found) >= length:
-                    return bytes(found)
+        for block in self._reentry.blocks(offset):
+            found += block[: length - len(found)]
+            if len(found) >= length:
+                return bytes(found)
         raise LostBytesError("the file ends before these bytes")
 
     def _packets(self, first: int) -> Iterator[tuple[int, Packet]]:
@@ -187,7 +181,7 @@ class CaptureContents:
             file.close()
 
     def _entered(self, place: Place, wanted: _Wanted | None = None, most: int = _NEVER) -> Iterator[tuple[int, Packet]]:
-        """Yield numbered packets of an uncompressed file from a mark on.
+        """Yield numbered packets of a file from a mark on.
 
         Args:
             place: The mark.
@@ -197,29 +191,29 @@ class CaptureContents:
         form = resumed(self._paths[0], place.state)
         number = place.frame
         kernel, fast = make_kernel(), wanted.passing(place) if wanted is not None else None
-        with Path(self._paths[0]).open("rb") as file:
-            file.seek(place.position)
-            rest = b""
-            while most > 0 and (block := file.read(_BLOCK)):
-                most -= len(block)
-                buffer = memoryview(rest + block)
-                at, end = 0, len(buffer)
-                while True:
-                    if fast is not None and form.linktype is not None:
-                        kernel.slim = bool(form.slim)
-                        at, passed = kernel.forward(buffer, at, end, form.shape, form.linktype, fast)
-                        number += passed
-                    try:
-                        behind, packet = form.packet(buffer, at, end)
-                    except CaptureError:  # where reading ended the first time too
-                        return
-                    if behind == at:
-                        break
-                    at = behind
-                    if packet is not None:
-                        yield number, packet
-                        number += 1
-                rest = bytes(buffer[at:])
+        rest = b""
+        for block in self._reentry.blocks(place.position):
+            most -= len(block)
+            buffer = memoryview(rest + block)
+            at, end = 0, len(buffer)
+            while True:
+                if fast is not None and form.linktype is not None:
+                    kernel.slim = bool(form.slim)
+                    at, passed = kernel.forward(buffer, at, end, form.shape, form.linktype, fast)
+                    number += passed
+                try:
+                    behind, packet = form.packet(buffer, at, end)
+                except CaptureError:  # where reading ended the first time too
+                    return
+                if behind == at:
+                    break
+                at = behind
+                if packet is not None:
+                    yield number, packet
+                    number += 1
+            if most <= 0:
+                return
+            rest = bytes(buffer[at:])
 
 
 class _Wanted:
@@ -282,14 +276,15 @@ class _Wanted:
 
 
 def can_be_entered(paths: Sequence[str | os.PathLike[str]], file: object) -> bool:
-    """Tell whether the input is one uncompressed capture file that can be entered anywhere."""
+    """Tell whether the input is one capture file that can be read again, from a place in it."""
     if len(paths) != 1 or not isinstance(file, CaptureFile):
         return False
     path = Path(os.fspath(paths[0]))
     if not path.is_file():
         return False
     with path.open("rb") as raw:
-        return is_capture(raw.read(4))
+        head = raw.read(4)
+    return is_capture(head) or decompressor(head) is not None
 
 
 def _place(

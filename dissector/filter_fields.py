@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from dissector import spec
-from dissector.spec.libxc import PAGE_TYPE, PFN_MASK
+from dissector.spec.libxc import PAGE_TYPE
 from dissector.spec.model import Array, Bytes, Element, Enum, Field, Flags, Numbers, PfnList, StringPairs
 from dissector.wire import codec
 
@@ -162,7 +162,7 @@ def _element_fields(element: Element) -> Iterator[FilterField]:
         case Field():
             yield from _field(element, name, _integer(name))
         case PfnList():
-            yield FilterField(name, "number", lambda record: _pfns(record, name))
+            yield FilterField(name, "number", _pfns)
             for derived in ("first_pfn", "last_pfn"):
                 yield FilterField(derived, "number", _decoded(derived))
             if element.count is None:
@@ -291,13 +291,12 @@ def _nodes(record: Record, name: str) -> Sequence[codec.Node]:
     return ()
 
 
-def _pfns(record: Record, name: str) -> Sequence[int]:
-    for node in _nodes(record, name):
-        entries = codec.entries(node.value, record.order)
-        if isinstance(node.element, PfnList) and node.element.typed:
-            return [entry & PFN_MASK for entry in entries]
-        return entries
-    return ()
+def _pfns(record: Record) -> Sequence[int]:
+    found = codec.pfn_list(record.definition, record.body, record.order)
+    if found is None:
+        return ()
+    element, raw = found
+    return (codec.pfn_numbers if element.typed else codec.entries)(raw, record.order)
 
 
 def _pairs(record: Record, name: str) -> Sequence[str]:

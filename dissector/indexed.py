@@ -227,9 +227,10 @@ def input_events(
     as_format: str | None = None,
     limits: Limits | None = None,
     index: bool | None = None,
+    skim: bool = False,
 ) -> Iterator[Event]:
     """Yield every event of the captures at `paths`; see :func:`open_input` for arguments and errors."""
-    opened = open_input(paths, as_format=as_format, limits=limits, index=index)
+    opened = open_input(paths, as_format=as_format, limits=limits, index=index, skim=skim)
     try:
         yield from opened.events()
     finally:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where a capture file can be entered, and how far each migration was there.
 
-A mark is the beginning of a packet record in an uncompressed capture file, with what the format had learned up to there
-and the stream offset that each migration had reached. With it a page is found without reading what lies before.
+A mark is the beginning of a packet record in the capture file as it is when decompressed, with what the format had
+learned up to there and the stream offset that each migration had reached. With it a page is found without reading what
+lies before.
 Memory is bounded: of too many marks every second one is forgotten, and only so many migrations are followed at a time.
 """
 

@@ -66,7 +66,7 @@ class Reader:
             raise CaptureError(first.name, "a bare stream; bare streams are read one at a time")
         self._marking = can_be_entered(self._paths, first)
         self._skimmer = None
-        if skim and self._marking and isinstance(first, CaptureFile):
+        if skim and self._marking and isinstance(first, CaptureFile) and first.seekable:
             from dissector.skim import Skimmer
 
             self._skimmer = Skimmer(first, self.engine)

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from pathlib import Path
 
 import pytest
+import zstandard
 from scapy.utils import RawPcapReader
 
 import dissector
+from bench.generate import Options, generate
 from captures.make import produce
 from captures.table import CASES
+from dissector.sources import Reentry
 
 CAPTURES = Path(__file__).parent.parent / "captures"
 
@@ -118,3 +122,62 @@ def test_several_files(tmp_path):
         for pfn in record.pfns.tolist():
             pages += record.page(pfn) is not None
     assert pages
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory):
+    path = tmp_path_factory.mktemp("generated") / "made.pcap"
+    generate(path, Options(size=24 << 20, reorder=0.01, loss=0.0002))
+    return path
+
+
+def page_or_loss(record, pfn):
+    try:
+        return record.page(pfn)
+    except dissector.LostBytesError:
+        return None
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+@pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress])
+def test_pages_of_a_compressed_capture_in_any_order(compress, indexed, generated, tmp_path, monkeypatch):
+    path = tmp_path / "made.pcap.x"
+    path.write_bytes(compress(generated.read_bytes()))
+    if indexed:
+        list(dissector.read(path, index=True))
+    given = []
+    blocks = Reentry.blocks
+
+    def counted(source, position):
+        for block in blocks(source, position):
+            given.append(len(block))
+            yield block
+
+    monkeypatch.setattr(Reentry, "blocks", counted)
+    plain = list(dissector.read(generated, display_filter="libxc.page_data"))
+    packed = list(dissector.read(path, display_filter="libxc.page_data"))
+    assert packed == plain
+    choice = random.Random(1)
+    asked = [
+        (number, int(plain[number].pfns[choice.randrange(plain[number].pfns.size)])) for number in range(len(plain))
+    ]
+    choice.shuffle(asked)
+    found = 0
+    for number, pfn in asked:
+        wanted = page_or_loss(plain[number], pfn)
+        given.clear()
+        assert page_or_loss(packed[number], pfn) == wanted
+        if wanted is not None:
+            found += 1
+            assert 0 < sum(given) < 12 << 20  # it is entered near the page: two marks, and the record itself
+    assert found > len(asked) // 2
+
+
+def test_pages_of_a_compressed_image_in_any_order(tmp_path):
+    files, _ = produce(CASES["save-image"])
+    (data,) = files.values()
+    path = tmp_path / "guest.save.gz"
+    path.write_bytes(gzip.compress(data))
+    for record in reversed(list(dissector.read(path, display_filter="libxc.page_data"))):
+        whole = data[record.offset + 8 : record.offset + record.size]
+        assert record.whole_body() == whole

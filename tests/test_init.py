@@ -76,6 +76,11 @@ def test_missing_file(tmp_path):
             ["hvm-colo-xl.pcap.gz", "0x3c5"],
             r"page 0x3c5 from PAGE_DATA at offset 7572722(.|\n)*0030  ",
         ),
+        (
+            "several_files.py",
+            ["pv-live-libxl.pcap.gz", "captures/hvm-colo-xl.pcap.gz"],
+            r"flow 0: 831 pages, 0 checkpoints, stream complete\n.* flow 0: 2018 pages, 5 checkpoints, connection lost",
+        ),
     ],
 )
 def test_example_scripts(script, arguments, expected):

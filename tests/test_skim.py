@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import dissector
 from bench.generate import Options, generate
 from dissector.indexed import open_input
 from dissector.reader import Reader
@@ -241,6 +242,18 @@ def test_no_index_is_made(tmp_path):
     opened.close()
     assert said == ["no index: not everything is looked at with --skim"]
     assert not (tmp_path / "made1.xmi").exists()
+
+
+def test_the_public_names(tmp_path):
+    made(tmp_path)
+    path = tmp_path / "made1"
+    assert list(dissector.events(path, skim=True)) == events(path, skim=True) != list(dissector.events(path))
+    found = list(dissector.read(path, display_filter="libxc.page_data", skim=True))
+    assert {record.complete for record in found} >= {None}
+    assert [facts(record) for record in found] == [
+        facts(record) for record in dissector.read(path, display_filter="libxc.page_data")
+    ]
+    assert found[-1].page(int(found[-1].pfns[0])) is not None
 
 
 @pytest.mark.parametrize("size", [4, 40])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -10,6 +11,8 @@ from dissector import __version__
 from dissector.wire.kernel import kernel_name
 
 PROGRAM = "xendissect"
+_NEW_OBJECTS = 50_000
+"""Objects made until Python looks for cycles among them. Importing makes some thousands, and none of them in vain."""
 _KERNELS = {"c": "C kernel", "python": "Python kernel"}
 
 
@@ -25,6 +28,7 @@ def version() -> str:
 def main() -> None:
     """Run the command line; the entry point of the distribution."""
     _open_what_is_closed()
+    gc.set_threshold(_NEW_OBJECTS)
     try:
         text = version()
     except ImportError as error:
@@ -38,10 +42,11 @@ def main() -> None:
         from dissector.cli.app import application
         from dissector.cli.arguments import with_values
 
-        arguments = with_values(sys.argv[1:])
-        application(arguments[0] if arguments else None)(arguments, prog_name=PROGRAM)
+        application()(with_values(sys.argv[1:]), prog_name=PROGRAM)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        gc.freeze()  # or Python looks at every object once more on its way out
 
 
 def _open_what_is_closed() -> None:

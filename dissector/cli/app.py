@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
 from dissector.cli import PROGRAM, version
 
@@ -25,30 +27,44 @@ VERBS: Final[dict[str, dict[str, Any]]] = {
 """Name of a verb, and of the module and the function in it -> what typer is to know besides; in the order of --help."""
 
 
-def application(verb: str | None = None) -> typer.Typer:
-    """Make the application.
+class _Verbs(TyperGroup):
+    """Lists verbs by their names and texts; what a verb is made of is imported when it is to run or to complete."""
 
-    Args:
-        verb: the only one that is going to be used: the modules of the others are not imported, nor their options
-            looked at; None, or what is no verb: all.
-    """
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Find the verb that is first in `args`."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, listed if name is None else _command(name), rest
+
+
+def _command(name: str) -> Any:
+    """Import a verb, and make the command that it is."""
+    found = getattr(import_module(f"dissector.cli.{name}"), name)
+    alone = typer.Typer(rich_markup_mode=None)
+    if isinstance(found, typer.Typer):
+        alone.add_typer(found, name=name, **VERBS[name])
+    else:
+        alone.command(name, **VERBS[name])(found)
+    return get_group(alone).commands[name]
+
+
+def application() -> typer.Typer:
+    """Make the application."""
     app = typer.Typer(
         name=PROGRAM,
+        cls=_Verbs,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     for name, settings in VERBS.items():
-        if verb in VERBS and name != verb:
-            continue
-        found = getattr(import_module(f"dissector.cli.{name}"), name)
-        if isinstance(found, typer.Typer):
-            app.add_typer(found, name=name, **settings)
-        else:
-            app.command(name, **settings)(found)
+        app.command(name, **settings)(_listed)
     app.callback()(xendissect)
     return app
+
+
+def _listed() -> None:
+    """Stand for a verb that was not imported."""
 
 
 def _version(wanted: bool) -> None:

@@ -57,6 +57,15 @@ def tap(
         SlimChoice | None,
         typer.Option("--slim", metavar="[=cut]", help="record without page contents: no disk is too slow for that"),
     ] = None,
+    pace: Annotated[
+        int | None,
+        typer.Option(
+            "--pace",
+            min=0,
+            metavar="MIB",
+            help="while the recording is behind, slow the transfer to so many MiB/s; 0: never [default: see below]",
+        ),
+    ] = None,
     scrub: Annotated[bool, typer.Option("--scrub", help="record with what belongs to the guest blanked")] = False,
     live: Annotated[
         Path | None,
@@ -70,8 +79,9 @@ def tap(
     as packets between 192.0.2.1 (who runs this) and 192.0.2.2 (CMD), with the times they passed; an acknowledgement
     says when the other side had taken the data. It can be read by its owner only: it holds the memory of the guest.
 
-    A transfer is never broken: when the disk is full or too slow, the recording stops and a line says so. (While it is
-    behind, the transfer is held to 512 MiB/s.)
+    A transfer is never broken: when the disk is full or too slow, the recording stops and a line says so. While the
+    recording is behind, a transfer of more than 512 MiB/s is slowed down to that, by half at most; a slower one is not
+    touched. With --pace it is slowed down to what you say.
 
     \b
     Examples:
@@ -82,6 +92,7 @@ def tap(
     Exit status: that of CMD, 128 + N if signal N ended it, 127 if there is no such command, 126 if it cannot be run.
     """  # noqa: D301  click wants a real backspace there
     from dissector.recording.rotation import parse_autostop, parse_ring
+    from dissector.tap.memory import keep_memory
 
     if write is not None and str(write) == "-":
         fail("-w -: standard output belongs to the transfer; write to a file or a FIFO")
@@ -90,8 +101,10 @@ def tap(
     except ValueError as error:
         fail(str(error))
     sys.setswitchinterval(_SWITCH_SECONDS)
+    keep_memory()
     path = None if no_record else write or default_path()
-    raise typer.Exit(_run(command, path, limits, live, as_json=as_json, slim=WAYS[slim], scrub=scrub))
+    rate = None if pace is None else pace << 20
+    raise typer.Exit(_run(command, path, limits, live, rate, as_json=as_json, slim=WAYS[slim], scrub=scrub))
 
 
 def default_path() -> Path:
@@ -105,13 +118,15 @@ def _run(
     path: Path | None,
     limits: tuple[Limits | None, Limits | None],
     live: Path | None,
+    rate: int | None,
     *,
     as_json: bool,
-    slim: Slim = "",
-    scrub: bool = False,
+    slim: Slim,
+    scrub: bool,
 ) -> int:
     from dissector.tap.bystander import Bystander, Crowd
     from dissector.tap.notice import notice
+    from dissector.tap.pace import Pace
     from dissector.tap.recorder import Recorder
     from dissector.tap.relay import NOT_FOUND, NOT_RUN, Relay
 
@@ -125,7 +140,7 @@ def _run(
         from dissector.tap.view import LiveView
 
         bystanders.append(LiveView(_output(live), _json_sinks if as_json else _text_sinks, notice, port=port))
-    crowd = Crowd(bystanders)
+    crowd = Crowd(bystanders, Pace(rate))
     try:
         relay = Relay(command, crowd)
     except (OSError, ValueError) as error:
@@ -151,12 +166,12 @@ def _run(
 def _capture(
     path: Path, limits: tuple[Limits | None, Limits | None], command: Sequence[str], *, slim: Slim, scrub: bool
 ) -> Callable[[], CaptureWriter]:
+    from dissector.recording.files import CaptureWriter
+    from dissector.recording.recording import section_comment
+
+    said = section_comment(slim, scrub=scrub)
+
     def opened() -> CaptureWriter:
-        from dissector.recording.files import CaptureWriter
-        from dissector.recording.recording import section_comment
-
-        said = section_comment(slim, scrub=scrub)
-
         return CaptureWriter(
             path,
             ring=limits[0],

@@ -45,6 +45,7 @@ class RingFormat:
         self.origin = 0
         self.shape = "ring" + ORDER
         self.linktype: int | None = linktype
+        self.tick = 1
         self.slim: Slim = ""
         self.left_out: list[LeftOut] = []
         self.interface_count = 1

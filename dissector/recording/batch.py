@@ -3,20 +3,35 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
 from dissector.recording.pcapng import ENHANCED, block_end, enhanced_packet
 from dissector.sources.formats import ENHANCED_PACKET
+from dissector.wire.kernel import kernel_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from dissector.recording.pcapng import Buffer
+
+    Blocks = Callable[[memoryview, int, int, str, int, int, int, memoryview, int], tuple[int, int, int, int]]
     from dissector.sources import CaptureFormat
 
 MOST: Final = 1024
 """Packets handed on at a time."""
+
+
+def _blocks_in_c() -> Blocks | None:
+    """Give the function in C, unless it was not built or Python was asked for."""
+    if kernel_name() == "python":
+        return None
+    try:
+        from dissector.recording import _blocks
+    except ImportError:
+        return None
+    return _blocks.blocks
 
 
 class Writer(Protocol):
@@ -31,6 +46,12 @@ class Writer(Protocol):
 
     def write(self, parts: Iterable[Buffer], packets: int, time: int) -> bool:
         """Take blocks, copying them."""
+
+    def lend(self) -> memoryview:
+        """Give a buffer to be filled."""
+
+    def write_lent(self, buffer: memoryview, used: int, packets: int, time: int) -> bool:
+        """Take the blocks at the begin of such a buffer."""
 
 
 class Batch:
@@ -47,6 +68,7 @@ class Batch:
         self._room = 1
         self.time = 0
         """Of the last packet."""
+        self._blocks = _blocks_in_c()
 
     def interface(self, form: CaptureFormat | None, interface: int, linktype: int) -> int:
         """Return the number of the interface that a packet came from; it is described in the file when it is new."""
@@ -74,6 +96,33 @@ class Batch:
         self.packets += 1
         if self._count >= self._room:
             self.flush()
+
+    def add_records(self, interface: int, form: CaptureFormat, buffer: memoryview, position: int, behind: int) -> None:
+        """Take many packets whole: the records in buffer[position:behind], of a format with one interface."""
+        if self._blocks is not None and form.tick:
+            position = self._copy_records(self._blocks, interface, form, buffer, position, behind)
+        if position < behind:
+            self.add_frames(interface, form.frames(buffer, position, behind))
+
+    def _copy_records(
+        self, blocks: Blocks, interface: int, form: CaptureFormat, buffer: memoryview, position: int, behind: int
+    ) -> int:
+        """Take records until one is in no usual form; return where that is."""
+        self.flush()
+        writer, shape, linktype, tick = self._writer, form.shape, form.linktype or 0, form.tick
+        while position < behind:
+            room, left = writer.lend(), writer.left
+            most = sys.maxsize if left is None else max(1, left)
+            position, used, packets, time = blocks(
+                buffer, position, behind, shape, linktype, tick, interface, room, most
+            )
+            if packets:
+                self.time = time
+                self.packets += packets
+            writer.write_lent(room, used, packets, self.time)
+            if not packets:
+                break
+        return position
 
     def add_frames(
         self,

@@ -28,10 +28,14 @@ WhenFull = Literal["wait", "drop", "stop"]
 QUEUE_BYTES: Final = 64 << 20
 PIECE_BYTES: Final = 4 << 20
 """Most bytes that are written in one go."""
+ROOM_BYTES: Final = 1 << 20
+"""Of a buffer that is lent to be filled."""
 ENOUGH_BYTES: Final = 256 << 10
 """So much is written at once; less waits for more, but not for longer than `DELAY`."""
 DELAY: Final = 0.1
 """Seconds."""
+_BEHIND: Final = 0.5
+"""The disk is behind when the queue is fuller than this."""
 _SECOND: Final = 1_000_000_000
 
 
@@ -40,6 +44,8 @@ class _Blocks(NamedTuple):
 
     pieces: Sequence[Buffer]
     size: int
+    lent: memoryview | None = None
+    """What they lie in, to be lent again when they are written."""
 
 
 class _Next(NamedTuple):
@@ -118,13 +124,15 @@ class CaptureWriter:
         self._work, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
         self._queue: deque[_Blocks | _Next] = deque()
         self._queued = 0
+        self._free: list[memoryview] = []
+        """Buffers to be lent. The last one that came back is lent first: it is in the processor's cache."""
         self._last: bytes | None = None
         """What comes behind everything else, once it is known."""
         self._kept: deque[str] = deque()
         self.path = self._name()
         """Of the file that is written now."""
         self._output = OutputFile(self.path, patient=when_full == "wait")
-        self._put([self._section], len(self._section))
+        self._put(_Blocks([self._section], len(self._section)))
         self._thread = threading.Thread(target=self._run, name="capture writer", daemon=True)
         self._thread.start()
 
@@ -133,7 +141,7 @@ class CaptureWriter:
         block = interface_description(linktype, name=name, filter_text=filter_text, snap_length=snap_length)
         self._interfaces.append(block)
         self._counters.append(_Counters())
-        self._put([block], len(block))
+        self._put(_Blocks([block], len(block)))
         return len(self._interfaces) - 1
 
     def statistics(
@@ -176,7 +184,29 @@ class CaptureWriter:
             Whether they were taken: not after `failed` or `stopped`, and not when they were dropped.
         """
         block = [b"".join(parts)] if copy else list(parts)
-        size = sum(map(len, block))
+        return self._write(_Blocks(block, sum(map(len, block))), packets, time)
+
+    def lend(self) -> memoryview:
+        """Give a buffer of `ROOM_BYTES` to be filled with blocks and given to `write_lent`."""
+        with self._lock:
+            return self._free.pop() if self._free else memoryview(bytearray(ROOM_BYTES))
+
+    def write_lent(self, buffer: memoryview, used: int, packets: int, time: int) -> bool:
+        """Take the blocks in the first `used` bytes of a buffer from `lend`, which may not be touched after that.
+
+        Otherwise as `write`: packets must be in it.
+        """
+        if used <= ROOM_BYTES // 2:  # the buffer is worth more than a copy
+            blocks = _Blocks([bytes(buffer[:used])], used)
+            self._free.append(buffer)
+        else:
+            blocks = _Blocks([buffer[:used]], ROOM_BYTES, buffer)
+        taken = self._write(blocks, packets, time)
+        if not taken and blocks.lent is not None:
+            self._free.append(buffer)
+        return taken
+
+    def _write(self, blocks: _Blocks, packets: int, time: int) -> bool:
         if self._begun is None:
             self._begun = self._file_begun = time
         self._latest = time
@@ -185,14 +215,14 @@ class CaptureWriter:
         if self.stopped is not None or self.failed is not None:
             self.dropped += packets
             return False
-        if not size:
+        if not blocks.size:
             return True
         if self._file_full(time):
             self._next_file(time)
             if self.stopped is not None:
                 self.dropped += packets
                 return False
-        if not self._enqueue(block, size):
+        if not self._enqueue(blocks):
             self.dropped += packets
             return False
         self.packets += packets
@@ -240,7 +270,7 @@ class CaptureWriter:
             self.stopped = f"{self.files} files are written"
             return
         statistics = self._statistics(time)
-        self._put([statistics], len(statistics))
+        self._put(_Blocks([statistics], len(statistics)))
         self.files += 1
         remove = None
         if self._ring is not None and self._ring.files is not None and len(self._kept) >= self._ring.files:
@@ -250,7 +280,7 @@ class CaptureWriter:
             self._queue.append(_Next(self.path, remove))
         self._file_begun, self._file_packets, self._file_size = time, 0, 0
         head = self._section + b"".join(self._interfaces)
-        self._put([head], len(head))
+        self._put(_Blocks([head], len(head)))
 
     def _name(self) -> str:
         if self._ring is None:
@@ -272,23 +302,23 @@ class CaptureWriter:
             for number, counters in enumerate(self._counters)
         )
 
-    def _enqueue(self, block: Sequence[Buffer], size: int) -> bool:
+    def _enqueue(self, blocks: _Blocks) -> bool:
         with self._lock:
-            while self._queued and self._queued + size > self._queue_bytes and self.failed is None:
+            while self._queued and self._queued + blocks.size > self._queue_bytes and self.failed is None:
                 if self._when_full == "wait":
                     self._room.wait()
                     continue
                 if self._when_full == "stop":
                     self.stopped = "the file is written too slowly"
                 return False
-        self._put(block, size)
+        self._put(blocks)
         return True
 
-    def _put(self, block: Sequence[Buffer], size: int) -> None:
-        self._file_size += size
+    def _put(self, blocks: _Blocks) -> None:
+        self._file_size += sum(map(len, blocks.pieces))
         with self._lock:
-            self._queue.append(_Blocks(block, size))
-            before, self._queued = self._queued, self._queued + size
+            self._queue.append(blocks)
+            before, self._queued = self._queued, self._queued + blocks.size
             if not before or before < ENOUGH_BYTES <= self._queued:
                 self._work.notify()
 
@@ -304,9 +334,12 @@ class CaptureWriter:
                     self._work.wait()
                 if self._queued < ENOUGH_BYTES and self._last is None:
                     self._work.wait(DELAY)
-                pieces, size, following, finished = self._take()
-            self._attempt(pieces, following)
+                taken, following = self._take()
+                finished = following is None and self._last is not None and not self._queue
+            self._attempt([piece for blocks in taken for piece in blocks.pieces], following)
+            size = sum(blocks.size for blocks in taken)
             with self._lock:
+                self._free += [blocks.lent for blocks in taken if blocks.lent is not None]
                 self._queued -= size
                 self._progress += size
                 self._room.notify()
@@ -314,17 +347,17 @@ class CaptureWriter:
                 self._finish()
                 return
 
-    def _take(self) -> tuple[list[Buffer], int, _Next | None, bool]:
-        """Take pieces from the queue up to the next file or a good size; whether that was all there will ever be."""
-        pieces: list[Buffer] = []
+    def _take(self) -> tuple[list[_Blocks], _Next | None]:
+        """Take from the queue up to the next file or a good size."""
+        taken: list[_Blocks] = []
         size = 0
         while self._queue and size < PIECE_BYTES:
             item = self._queue.popleft()
             if isinstance(item, _Next):
-                return pieces, size, item, False
-            pieces += item.pieces
+                return taken, item
+            taken.append(item)
             size += item.size
-        return pieces, size, None, self._last is not None and not self._queue
+        return taken, None
 
     def _attempt(self, pieces: list[Buffer], following: _Next | None) -> None:
         if self.failed is not None:
@@ -332,7 +365,7 @@ class CaptureWriter:
         name = self._output.name
         try:
             if pieces:
-                self._output.write(pieces)
+                self._output.write(pieces, behind=self.filled > _BEHIND)
             if following is not None:
                 self._output.close()
                 name = following.path

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import select
 import stat
+import time as clock
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from dissector.recording.direct import LEAST_BYTES, DirectFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 MOST_PIECES: Final = 1000
 """Linux takes 1024 in one writev."""
 _LOOK_MS: Final = 100
+_FORGET: Final = 1.05
+"""By so much the speed of the way not taken is thought to grow with every piece, so that it is tried again."""
 _MODE: Final = 0o600
 """Captures of a migration hold the memory of a guest."""
 
@@ -40,6 +46,9 @@ class OutputFile:
         self.written = 0
         """Bytes of whole pieces."""
         self._abandoned = False
+        self._direct: DirectFile | None = None
+        self._speeds = {True: math.inf, False: math.inf}
+        """Bytes per second of large pieces, past the page cache or through it, when they were tried last."""
         if path == "-":
             self._fd = os.dup(1)
             self._ours = False
@@ -50,17 +59,27 @@ class OutputFile:
                 flags |= os.O_NONBLOCK
         self._fd = os.open(path, flags, _MODE)
         self._ours = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        if self._ours:
+            with contextlib.suppress(OSError):
+                self._direct = DirectFile(self._fd)
 
-    def write(self, pieces: Sequence[Buffer]) -> None:
+    def write(self, pieces: Sequence[Buffer], *, behind: bool = False) -> None:
         """Write all of some pieces; when that fails none of these is left in the file, if it is a file.
+
+        Args:
+            pieces: what is written, one behind the other.
+            behind: much more is waiting. Large pieces go past the page cache, which takes least of the machine; when
+                they come faster than the disk takes them, they go the way that was faster of late.
 
         Raises:
             OSError: the disk is full or broken, the reader went away, or `abandon` was called.
         """
         total = sum(map(len, pieces))
         try:
-            for start in range(0, len(pieces), MOST_PIECES):
-                self._write(pieces[start : start + MOST_PIECES])
+            if total >= LEAST_BYTES and self._direct is not None:
+                self._write_much(self._direct, pieces, total, behind=behind)
+            else:
+                self._write_all(pieces)
         except OSError:
             if self._ours:
                 with contextlib.suppress(OSError):
@@ -84,9 +103,28 @@ class OutputFile:
         Raises:
             OSError: the last data were not stored.
         """
+        if self._direct is not None:
+            self._direct.close()
+            self._direct = None
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def _write_much(self, direct: DirectFile, pieces: Sequence[Buffer], total: int, *, behind: bool) -> None:
+        speeds = self._speeds
+        way = not direct.refused and (not behind or speeds[True] >= speeds[False])
+        began = clock.monotonic()
+        if way:
+            direct.write(pieces, self.written)
+            os.lseek(self._fd, self.written + total, os.SEEK_SET)
+        else:
+            self._write_all(pieces)
+        speeds[way] = total / max(clock.monotonic() - began, 1e-9)
+        speeds[not way] *= _FORGET
+
+    def _write_all(self, pieces: Sequence[Buffer]) -> None:
+        for start in range(0, len(pieces), MOST_PIECES):
+            self._write(pieces[start : start + MOST_PIECES])
 
     def _write(self, pieces: Sequence[Buffer]) -> None:
         count = self._once(pieces)

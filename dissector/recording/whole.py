@@ -20,7 +20,7 @@ class WholeRecorder:
         """See `Recorder.passed`."""
         if form.interface_count == 1:
             number = self._batch.interface(form, 0, form.linktype or 0)
-            self._batch.add_frames(number, form.frames(buffer, position, behind))
+            self._batch.add_records(number, form, buffer, position, behind)
             return
         take, add, interface = form.packet, self._batch.add, self._batch.interface
         while position < behind:

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec.json
 
 from dissector.sinks.clock import rfc3339
+from dissector.sinks.json_pages import page_data_fields
 from dissector.sinks.loss import lost_pfns
+from dissector.spec.libxc import PAGE_DATA
 from dissector.wire import codec
 from dissector.wire.events import Event, Finding, Flow, Gap, Record, Resync, Summary, Total
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
     from dissector.sinks import Output
 
-_BEGINNINGS: Final = 4096
-"""Beginnings of lines that are remembered."""
+_REMEMBERED: Final = 4096
+"""Kinds of records of which parts of lines are remembered."""
 SCHEMA: Final = 1
 """Raised when a consumer of the old form would misread the new one; new keys alone do not raise it."""
 
@@ -196,7 +197,11 @@ def _quoted(time: int | None) -> str:
 
 
 class JsonSink:
-    """Writes JSON lines; the stream has to be UTF-8."""
+    """Writes JSON lines; the stream has to be UTF-8.
+
+    Of a complete record most of the line was written before, for another record: what its type, its size and its packet
+    tell is kept as text, and put together with the offset and the fields.
+    """
 
     def __init__(self, stream: Output, *, pfns: bool = False, deep: bool = False) -> None:
         self._out = stream.write
@@ -204,9 +209,9 @@ class JsonSink:
         self._pfns = pfns
         self._deep = deep
         self._first = True
-        self._begin: dict[tuple[object, ...], str] = {}
-        self._time: int | None = None
-        self._time_text = _quoted(None)
+        self._around: dict[tuple[object, ...], tuple[str, str]] = {}
+        self._when: tuple[object, ...] = ()
+        self._when_text = ""
 
     def write(self, event: Event) -> None:
         """Write one line."""
@@ -217,40 +222,54 @@ class JsonSink:
         self._out("".join([self._line(event) for event in events]))
 
     def _line(self, event: Event) -> str:
-        if isinstance(event, Record) and event.complete and not self._first:
-            return self._record(event)
+        if self._first or not isinstance(event, Record) or not event.complete:
+            return self._encoded(event)
+        record = event
+        what = (
+            record.flow,
+            record.direction,
+            record.layer,
+            record.type,
+            record.type_id,
+            record.size,
+            record.body_length,
+        )
+        before, behind = self._around.get(what) or self._learn(what, record)
+        when = (record.time, record.time_end, record.first_frame, record.last_frame)
+        if when != self._when:
+            self._when, self._when_text = when, self._times(record)
+        fields = page_data_fields(record, pfns=self._pfns) if record.definition is PAGE_DATA else None
+        if fields is None:
+            fields = self._encode(fields_object(record, pfns=self._pfns, deep=self._deep)).decode()
+        return f"{before}{record.offset}{behind}{self._when_text}{fields}}}\n"
+
+    def _encoded(self, event: Event) -> str:
         shown = event_object(event, pfns=self._pfns, deep=self._deep)
         if self._first:
             self._first = False
             shown = {"schema": SCHEMA, **shown}
         return self._encode(shown).decode() + "\n"
 
-    def _record(self, record: Record) -> str:
-        """Write what `record_object` returns of a complete record; the greater part of the keys never changes."""
-        what = (record.flow, record.direction, record.layer, record.type, record.type_id)
-        begin = self._begin.get(what)
-        if begin is None:
-            begin = self._begin[what] = self._beginning(record)
-        time, end = record.time, record.time_end
-        if time != self._time:
-            self._time, self._time_text = time, _quoted(time)
-        time_text = self._time_text
-        end_text = time_text if end == time else _quoted(end)
-        length = "" if record.type_id is None else f',"body_length":{record.body_length}'
-        fields = self._encode(fields_object(record, pfns=self._pfns, deep=self._deep)).decode()
-        return (
-            f'{begin}{record.offset},"size":{record.size}{length},"time":{time_text},"time_end":{end_text},'
-            f'"first_frame":{record.first_frame or "null"},"last_frame":{record.last_frame or "null"},'
-            f'"complete":true,"fields":{fields}}}\n'
-        )
-
-    def _beginning(self, record: Record) -> str:
-        """Return the line up to the value of ``offset``."""
-        if len(self._begin) >= _BEGINNINGS:
-            self._begin.clear()
+    def _learn(self, what: tuple[object, ...], record: Record) -> tuple[str, str]:
+        """Return what stands before and behind the value of ``offset``, up to that of ``time``."""
+        if len(self._around) >= _REMEMBERED:
+            self._around.clear()
         shown = record_object(record)
-        before = {key: shown[key] for key in itertools.takewhile(lambda key: key != "offset", shown)}
-        return self._encode(before).decode()[:-1] + ',"offset":'
+        keys = list(shown)
+        offset, time = keys.index("offset"), keys.index("time")
+        before = self._encode({key: shown[key] for key in keys[:offset]}).decode()[:-1] + ',"offset":'
+        behind = "," + self._encode({key: shown[key] for key in keys[offset + 1 : time]}).decode()[1:-1] + ',"time":'
+        self._around[what] = before, behind
+        return before, behind
+
+    def _times(self, record: Record) -> str:
+        """Return what stands between the keys ``time`` and ``fields``: the same for all records inside one packet."""
+        time = _quoted(record.time)
+        end = time if record.time_end == record.time else _quoted(record.time_end)
+        return (
+            f'{time},"time_end":{end},"first_frame":{record.first_frame or "null"},'
+            f'"last_frame":{record.last_frame or "null"},"complete":true,"fields":'
+        )
 
     def close(self) -> None:
         """Nothing is held back."""

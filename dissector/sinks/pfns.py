@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from dissector.spec.libxc import PAGE_TYPE, PFN_MASK, PFN_TYPE_SHIFT
-from dissector.spec.model import PfnList
+from dissector.spec.libxc import PAGE_TYPE
 from dissector.wire import codec
 
 if TYPE_CHECKING:
@@ -14,19 +13,22 @@ if TYPE_CHECKING:
 
     from dissector.wire.events import Record
 
+_UPPER_HALF: Final = bytes(value >> 4 for value in range(256))
+
 
 def runs(raw: bytes, order: codec.ByteOrder, *, typed: bool) -> Iterator[str]:
     """Yield the runs of consecutive pfns of a list, such as ``0x100-0x1ff XTAB``."""
-    first = last = kind = -1
-    for entry in codec.entries(raw, order):
-        pfn, its_kind = (entry & PFN_MASK, entry >> PFN_TYPE_SHIFT) if typed else (entry, -1)
-        if pfn != last + 1 or its_kind != kind or first < 0:
+    pfns = codec.pfn_numbers(raw, order) if typed else codec.entries(raw, order)
+    kinds = codec.type_bytes(raw, order).translate(_UPPER_HALF) if typed else bytes(len(pfns))
+    first = next_pfn = kind = -1
+    for pfn, its_kind in zip(pfns, kinds, strict=True):
+        if pfn != next_pfn or its_kind != kind:
             if first >= 0:
-                yield _run(first, last, kind)
+                yield _run(first, next_pfn - 1, kind)
             first, kind = pfn, its_kind
-        last = pfn
+        next_pfn = pfn + 1
     if first >= 0:
-        yield _run(first, last, kind)
+        yield _run(first, next_pfn - 1, kind)
 
 
 def _run(first: int, last: int, kind: int) -> str:
@@ -37,9 +39,10 @@ def _run(first: int, last: int, kind: int) -> str:
 
 def record_runs(record: Record) -> Iterator[str]:
     """Yield the runs of the pfn list of a record; nothing when it has none."""
-    for node in codec.walk(record.definition, record.body, record.order):
-        if isinstance(node.element, PfnList):
-            yield from runs(node.value, record.order, typed=node.element.typed)
+    found = codec.pfn_list(record.definition, record.body, record.order)
+    if found is not None:
+        element, raw = found
+        yield from runs(raw, record.order, typed=element.typed)
 
 
 def wrapped(words: Iterable[str], width: int, separator: str = ", ") -> Iterator[str]:

@@ -126,7 +126,7 @@ class FlowProgress:
             self._at = "memory"
             self._begin(record)
             if self._checkpoints:
-                self._pages += data_pages(record.body[8:], record.order)
+                self._pages += data_pages(record.body, record.order, 8)
             else:
                 self._passes.add(record)
         elif definition is libxc.CHECKPOINT:

@@ -13,6 +13,7 @@ import math
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from dissector.sources.errors import CaptureError
 from dissector.sources.slim import SNAPPED, LeftOut, Slim, left_out, section_slim
 
 if TYPE_CHECKING:
@@ -30,18 +31,6 @@ PCAP_MAGICS: Final = {
     0xA1B2CD34: ("kuznetzov", 1000, 8),
 }
 """Magic number -> shape, nanoseconds per time fraction, extra bytes in each record header."""
-
-
-class CaptureError(Exception):
-    """A capture cannot be read (any further); one clear line that names the file.
-
-    Attributes:
-        path: The file as the user named it; empty when bytes were parsed that came from no file.
-    """
-
-    def __init__(self, path: str, text: str) -> None:
-        super().__init__(f"{path}: {text}" if path else text)
-        self.path = path
 
 
 class Packet(NamedTuple):
@@ -77,6 +66,9 @@ class CaptureFormat(Protocol):
     linktype: int | None
     """The link type of all packets (FCS bits masked off). None: a pcapng section with several link types, or with no
     interface so far."""
+
+    tick: int
+    """Unit of the fraction of a second in a record header, in nanoseconds; 0: times are told in another way."""
 
     path: str
     """The file, for messages."""
@@ -147,7 +139,7 @@ class PcapFormat:
         self.linktype: int | None = None
         self.slim: Slim = ""
         self.left_out: list[LeftOut] = []
-        self._scale = 1000
+        self.tick = 1000
         self._size = 16
         self._record = struct.Struct("<IIII")
 
@@ -157,7 +149,7 @@ class PcapFormat:
             return None
         for order in "<>":
             if known := PCAP_MAGICS.get(struct.unpack_from(order + "I", buffer)[0]):
-                name, self._scale, extra = known
+                name, self.tick, extra = known
                 break
         else:
             raise CaptureError(self.path, f"no pcap file: it begins with {bytes(buffer[:4]).hex(' ')}")
@@ -179,7 +171,7 @@ class PcapFormat:
         stop = start + captured
         if stop > end:
             return position, None
-        time = seconds * 1_000_000_000 + fraction * self._scale
+        time = seconds * 1_000_000_000 + fraction * self.tick
         return stop, Packet(time, self.linktype or 0, buffer[start:stop], wire_length, 0)
 
     @property
@@ -189,7 +181,7 @@ class PcapFormat:
 
     def frames(self, buffer: memoryview, position: int, behind: int) -> Iterator[tuple[int, memoryview, int]]:
         """See `CaptureFormat.frames`."""
-        unpack, size, scale = self._record.unpack_from, self._size, self._scale
+        unpack, size, scale = self._record.unpack_from, self._size, self.tick
         while position < behind:
             seconds, fraction, captured, wire_length = unpack(buffer, position)
             start = position + size
@@ -203,11 +195,11 @@ class PcapFormat:
     def time_at(self, buffer: memoryview, position: int) -> int:
         """See `CaptureFormat.time_at`."""
         seconds, fraction, _, _ = self._record.unpack_from(buffer, position)
-        return int(seconds * 1_000_000_000 + fraction * self._scale)
+        return int(seconds * 1_000_000_000 + fraction * self.tick)
 
     def latest(self, buffer: memoryview, position: int, end: int) -> int:
         """See `CaptureFormat.latest`."""
-        unpack, size, scale, found = self._record.unpack_from, self._size, self._scale, 0
+        unpack, size, scale, found = self._record.unpack_from, self._size, self.tick, 0
         while position + size <= end:
             seconds, fraction, captured, _ = unpack(buffer, position)
             position += size + captured
@@ -227,11 +219,11 @@ class PcapFormat:
 
     def state(self) -> tuple[Any, ...]:
         """Give what one needs to know to read on from here: numbers, texts and tuples of them."""
-        return (self.shape, self._scale, self._size, self.linktype)
+        return (self.shape, self.tick, self._size, self.linktype)
 
     def resume(self, state: tuple[Any, ...]) -> None:
         """Learn what `state` gave, in place of reading the file up to there."""
-        self.shape, self._scale, self._size, self.linktype = state
+        self.shape, self.tick, self._size, self.linktype = state
         self._record = struct.Struct(f"{self.shape[-1]}IIII{self._size - 16}x")
 
 
@@ -267,6 +259,7 @@ class PcapngFormat:
         self.origin = 0
         self.shape = ""
         self.linktype: int | None = None
+        self.tick = 0
         self.interfaces: list[Interface] = []
         self.slim: Slim = ""
         self.left_out: list[LeftOut] = []

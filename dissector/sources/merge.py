@@ -7,7 +7,7 @@ import heapq
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from dissector.sources.formats import CaptureError
+from dissector.sources.errors import CaptureError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

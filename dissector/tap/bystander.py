@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dissector.tap.pace import Pace
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,8 +26,8 @@ DELAY: Final = 0.05
 """Seconds."""
 LINGER: Final = 10.0
 """Seconds that `Bystander.close` waits at most."""
-PACE: Final = 512 << 20
-"""Bytes per second. Who sends faster is slowed down to this, never to less, while a queue is more than half full."""
+_BEHIND: Final = 0.5
+"""A bystander is behind when its queue is fuller than this."""
 
 
 class Passed(NamedTuple):
@@ -171,34 +173,45 @@ def _cost(step: Step) -> int:
     return STEP_BYTES + (len(step.data) if isinstance(step, Passed) else 0)
 
 
-class Crowd:
-    """Tells several bystanders the same, in the same order; what a relay calls an observer."""
+def _behind(one: Bystander) -> float:
+    """Return how far behind a bystander is, from 0 to 1."""
+    return max(0.0, (one.filled - _BEHIND) / (1 - _BEHIND)) if one.gave_up is None else 0.0
 
-    def __init__(self, bystanders: Sequence[Bystander]) -> None:
+
+class Crowd:
+    """Tells several bystanders the same, in the same order; what a relay calls an observer.
+
+    Args:
+        bystanders: those that are told.
+        pace: holds up who sends while one of them is behind.
+    """
+
+    def __init__(self, bystanders: Sequence[Bystander], pace: Pace | None = None) -> None:
         self.watching = bool(bystanders)
         """Whether one of them has not given up."""
         self.counts = [0, 0]
         """Bytes that each side sent while somebody was watching."""
         self._bystanders = bystanders
+        self._pace = pace or Pace()
         self._latest = max((one.since for one in bystanders), default=0)
-        self._lock = threading.Lock()
+        self.order = threading.RLock()
+        """See `dissector.tap.relay.Observer`."""
 
     def passed(self, side: Side, data: bytes) -> None:
         """See `dissector.tap.relay.Observer`."""
-        with self._lock:
+        with self.order:
             self.counts[side] += len(data)
             self._tell(Passed(self._now(), side, data))
-        if any(one.filled > 0.5 and one.gave_up is None for one in self._bystanders):
-            clock.sleep(len(data) / PACE)
 
     def taken(self, side: Side, count: int) -> None:
         """See `dissector.tap.relay.Observer`."""
-        with self._lock:
+        with self.order:
             self._tell(Taken(self._now(), side, count))
+        self._pace.passed(side, count, max(map(_behind, self._bystanders), default=0.0))
 
     def ended(self, side: Side, *, broken: bool, unread: int = 0) -> None:
         """See `dissector.tap.relay.Observer`."""
-        with self._lock:
+        with self.order:
             self._tell(Ended(self._now(), side, broken, unread))
 
     def _now(self) -> int:

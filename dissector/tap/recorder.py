@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from dissector.recording.batch import Batch
 from dissector.recording.pcapng import packet_of_pieces
+from dissector.recording.recording import recorder_for
 from dissector.sources import Packet
 from dissector.tap.bystander import QUEUE_BYTES, Bystander, Ended, GiveUp, Passed, Taken
 from dissector.tap.synthetic import LINKTYPE, TcpConnection
+from dissector.wire.engine import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -47,6 +50,12 @@ class Writer(Protocol):
 
     def write(self, parts: Iterable[Buffer], packets: int, time: int, *, copy: bool = True) -> bool:
         """Take blocks, without waiting; False: not taken."""
+
+    def lend(self) -> memoryview:
+        """Give a buffer to be filled."""
+
+    def write_lent(self, buffer: memoryview, used: int, packets: int, time: int) -> bool:
+        """Take the blocks in such a buffer; likewise."""
 
     def close(self, parts: Iterable[Buffer] = (), *, patience: float | None = None) -> None:
         """Write the rest and `parts`."""
@@ -209,10 +218,6 @@ class _Dissected:
     """Dissects the packets, to know what to leave out of them."""
 
     def __init__(self, writer: Writer, interface: int, slim: Slim, *, scrub: bool) -> None:
-        from dissector.recording.batch import Batch
-        from dissector.recording.recording import recorder_for
-        from dissector.wire.engine import Engine
-
         self._engine = Engine()
         self._batch = Batch(writer)
         self._batch.interfaces[None, 0, LINKTYPE] = interface

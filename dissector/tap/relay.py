@@ -21,12 +21,15 @@ import termios
 import threading
 from typing import TYPE_CHECKING, Final, Protocol
 
+from dissector.tap.tee import tee
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from dissector.tap.synthetic import Side
 
-READ_BYTES: Final = 256 << 10
+READ_BYTES: Final = 1 << 20
 SPLICE_BYTES: Final = 1 << 20
 PIPE_BYTES: Final = 1 << 20
 NOT_FOUND: Final = 127
@@ -46,11 +49,15 @@ class Observer(Protocol):
     watching: bool
     """Whether it wants to be told any more: who is not watched is faster."""
 
+    @property
+    def order(self) -> AbstractContextManager[object]:
+        """What is held while something is handed on before `passed` is called: an answer can not be told first."""
+
     def passed(self, side: Side, data: bytes) -> None:
         """Side 0 (who started the command) or 1 (the command) sent something; it is about to be handed on."""
 
     def taken(self, side: Side, count: int) -> None:
-        """The other side has taken so many bytes of it."""
+        """The other side has taken so many bytes of it. This one may take its time."""
 
     def ended(self, side: Side, *, broken: bool, unread: int = 0) -> None:
         """A direction is over: `side` closed it, or (broken) the other side takes no more, and left bytes unread."""
@@ -148,7 +155,7 @@ def _carry(source: int, sink: int, side: Side, observer: Observer) -> bool:
     either = select.poll()
     either.register(source, select.POLLIN)
     either.register(sink, 0)
-    splicing = True
+    splicing = teeing = True
     while True:
         # To see the sink break even while there is nothing to carry: the source is then told at once.
         if any(fd == sink and happened & _BROKEN for fd, happened in either.poll()):
@@ -164,6 +171,18 @@ def _carry(source: int, sink: int, side: Side, observer: Observer) -> bool:
                 if error.errno not in _NO_SPLICE:
                     return error.errno != errno.EIO
                 splicing = False
+            continue
+        if teeing:
+            try:
+                if not (count := _tee(source, sink, side, observer)):
+                    return False
+                observer.taken(side, count)
+            except (BlockingIOError, InterruptedError):
+                _wait_for_room(sink)
+            except OSError as error:
+                if error.errno not in _NO_SPLICE:
+                    return True
+                teeing = False
             continue
         try:
             data = os.read(source, READ_BYTES)
@@ -187,6 +206,25 @@ def _carry(source: int, sink: int, side: Side, observer: Observer) -> bool:
         except OSError:
             return True
         observer.taken(side, count)
+
+
+def _tee(source: int, sink: int, side: Side, observer: Observer) -> int:
+    """Carry from pipe to pipe, and read what was carried; return how many bytes, 0 at the end of the source.
+
+    Spares a copy: the pages that the sender filled are those that the other side reads.
+
+    Raises:
+        OSError: see :func:`dissector.tap.tee.tee`; nothing was carried.
+    """
+    with observer.order:
+        count = left = tee(source, sink, READ_BYTES)
+        while left:
+            data = os.read(source, left)
+            if not data:
+                break  # somebody else read from it
+            observer.passed(side, data)
+            left -= len(data)
+    return count
 
 
 def _write_rest(sink: int, rest: memoryview) -> int:

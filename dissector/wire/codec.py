@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from dissector.spec.libxc import (
@@ -66,9 +66,21 @@ def number(record: Record, body: bytes, order: ByteOrder, name: str) -> int | No
     return None
 
 
-def entries(raw: bytes, order: ByteOrder) -> tuple[int, ...]:
+def entries(raw: bytes | bytearray, order: ByteOrder) -> tuple[int, ...]:
     """Unpack a pfn list into integers, type bits included."""
     return struct.unpack(f"{'<' if order == 'little' else '>'}{len(raw) // 8}Q", raw)
+
+
+_LOW_HALF = bytes(value & 0x0F for value in range(256))
+
+
+def pfn_numbers(raw: bytes, order: ByteOrder) -> tuple[int, ...]:
+    """Unpack a typed pfn list into pfns: page-type and reserved bits, the 12 uppermost, removed."""
+    numbers = bytearray(raw[: len(raw) & ~7])
+    top, second = (7, 6) if order == "little" else (0, 1)
+    numbers[top::8] = bytes(len(numbers) // 8)
+    numbers[second::8] = numbers[second::8].translate(_LOW_HALF)
+    return entries(numbers, order)
 
 
 def type_bytes(raw: bytes, order: ByteOrder) -> bytes:
@@ -79,9 +91,9 @@ def type_bytes(raw: bytes, order: ByteOrder) -> bytes:
 _WITHOUT_DATA = bytes(value for value in range(256) if value >> 4 not in DATA_PAGE_TYPES)
 
 
-def data_pages(raw: bytes, order: ByteOrder) -> int:
-    """Count the entries of a typed pfn list that carry 4096 bytes of contents."""
-    tops = raw[7::8] if order == "little" else raw[0::8]
+def data_pages(raw: bytes, order: ByteOrder, start: int = 0) -> int:
+    """Count the entries of a typed pfn list that carry 4096 bytes of contents; the list begins at `start`."""
+    tops = raw[start + 7 :: 8] if order == "little" else raw[start::8]
     return len(tops.translate(None, _WITHOUT_DATA))
 
 
@@ -124,7 +136,7 @@ def _pfn_summary(element: PfnList, raw: bytes, order: ByteOrder, *, whole: bool,
             if typed:
                 values["data_pages"], values["types"] = _pages_and_types(raw, order)
         if pfns:
-            values[element.name] = [entry & mask for entry in entries(raw, order)]
+            values[element.name] = list((pfn_numbers if typed else entries)(raw, order))
     return values
 
 
@@ -319,7 +331,15 @@ def _left(node: Node, there: int) -> int:
     return 0
 
 
-def _pfn_list(record: Record, body: bytes, order: ByteOrder) -> tuple[PfnList, bytes] | None:
+def pfn_list(record: Record, body: bytes, order: ByteOrder) -> tuple[PfnList, bytes] | None:
+    """Return the pfn list of a record, and its entries that are there; None when it has no list."""
+    start = leading(record, order)
+    element = start.rest[0] if start.rest else None
+    if isinstance(element, PfnList) and len(body) >= start.size:
+        number = (len(body) - start.size) // 8
+        if element.count is not None:
+            number = min(number, start.unpack(body, 0)[start.names.index(element.count)])
+        return element, body[start.size : start.size + 8 * number]
     for node in walk(record, body, order):
         if isinstance(node.element, PfnList):
             return node.element, node.value
@@ -330,7 +350,7 @@ def pfn_array(record: Record, body: bytes, order: ByteOrder) -> npt.NDArray[np.u
     """Return the pfns of a record as numpy uint64 (page-type bits removed); empty when it has no pfn list."""
     import numpy as np
 
-    found = _pfn_list(record, body, order)
+    found = pfn_list(record, body, order)
     if found is None:
         return np.empty(0, np.uint64)
     element, raw = found
@@ -342,7 +362,7 @@ def page_type_array(record: Record, body: bytes, order: ByteOrder) -> npt.NDArra
     """Return the page types (0 to 15) of a PAGE_DATA's entries as numpy uint8; empty for other records."""
     import numpy as np
 
-    found = _pfn_list(record, body, order)
+    found = pfn_list(record, body, order)
     if found is None or not found[0].typed:
         return np.empty(0, np.uint8)
     return np.right_shift(np.frombuffer(type_bytes(found[1], order), np.uint8), np.uint8(4))
@@ -404,15 +424,22 @@ def array_plan(record: Record) -> tuple[int, int, int, int] | None:
     return None
 
 
+@cache
+def _has_count(record: Record) -> bool:
+    return any(isinstance(element, PfnList | Array) and element.count is not None for element in record.body)
+
+
 def expected_length(record: Record, body: bytes, order: ByteOrder) -> int | None:
     """Return the body length that the counts in the body ask for; None when there is no count or it is cut off."""
     if (plan := list_plan(record)) is not None:
         before, at, size = plan
         total = before + 8 * int.from_bytes(body[at : at + size], order)
-        return total + PAGE_SIZE * data_pages(body[before:], order) if len(body) == total else None
+        return total + PAGE_SIZE * data_pages(body, order, before) if len(body) == total else None
     if (rows := array_plan(record)) is not None:
         before, at, size, item = rows
         return before + item * int.from_bytes(body[at : at + size], order) if len(body) >= before else None
+    if not _has_count(record):
+        return None
     total = 0
     seen: dict[str, int] = {}
     counted = False

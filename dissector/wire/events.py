@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from dissector.spec import model
     from dissector.spec.findings import Rule, Severity
+    from dissector.wire.unit import Unit
 
 
 class LostBytesError(LookupError):
@@ -144,50 +145,39 @@ class _Unfrozen:
 
 
 def make_record(
+    unit: Unit,
     flow: int,
     direction: DirectionName,
-    definition: model.Record,
-    name: str,
-    type_id: int | None,
-    offset: int,
-    size: int,
-    body_length: int | None,
-    time: int | None,
     time_end: int | None,
-    first_frame: int,
     last_frame: int,
     lost: tuple[tuple[int, int], ...],
-    order: Literal["little", "big"],
-    body: bytes,
-    header_size: int,
-    extra: Mapping[str, Any],
+    unseen: tuple[tuple[int, int], ...],
     source: ContentsSource | None,
-    unseen: tuple[tuple[int, int], ...] = (),
 ) -> Record:
-    """Make a :class:`Record` of its attributes, for the engine.
+    """Make the :class:`Record` of what was framed, for the engine.
 
     A frozen dataclass sets each attribute through ``object.__setattr__``: six times the time, for millions of records.
     """
     made: Any = object.__new__(_Unfrozen)
     made.flow = flow
     made.direction = direction
-    made.layer = definition.layer
-    made.type = name
-    made.type_id = type_id
-    made.offset = offset
-    made.size = size
-    made.body_length = body_length
-    made.time = time
+    made.layer = unit.definition.layer
+    made.type = unit.name
+    made.type_id = unit.type_id
+    made.offset = unit.offset
+    made.size = unit.size
+    made.body_length = unit.body_length
+    made.time = unit.time
     made.time_end = time_end
-    made.first_frame = first_frame
+    made.first_frame = unit.first_frame
     made.last_frame = last_frame
     made.complete = None if unseen and not lost else not lost
     made.lost = lost
-    made.definition = definition
-    made.order = order
-    made.body = body
-    made.header_size = header_size
-    made.extra = extra
+    made.definition = unit.definition
+    made.order = unit.order
+    made.body = unit.body
+    made.header_size = unit.header_size
+    made.extra = unit.extra
     made.source = source
     made.unseen = unseen
     made.__class__ = Record

@@ -53,6 +53,6 @@ class Passes:
             self.number += 1
             self.pages = 0
         self._last = (count, last & libxc.PFN_MASK)
-        pages = codec.data_pages(body[8:], order)
+        pages = codec.data_pages(body, order, 8)
         self.pages += pages
         return pages

@@ -99,7 +99,7 @@ class Statistics:
 
     def _page_data(self, record: Record) -> None:
         if self.checkpoints:
-            self.pages += codec.data_pages(record.body[8:], record.order)
+            self.pages += codec.data_pages(record.body, record.order, 8)
         else:
             self.pages += self.passes.add(record)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench import read
+from bench import kinds
 from bench.generate import Expected, generate
 from bench.measure import Command, Row
 from bench.wireshark import Bench, Capture, cells, main
@@ -26,14 +26,14 @@ function p.dissector() end
 @pytest.fixture(autouse=True)
 def _data(monkeypatch, tmp_path):
     tool("tshark")
-    monkeypatch.setattr(read, "DATA", tmp_path / "data")
-    monkeypatch.setattr(read, "ensure", ensure)
+    monkeypatch.setattr(kinds, "DATA", tmp_path / "data")
+    monkeypatch.setattr(kinds, "ensure", ensure)
 
 
 def ensure(name, options):
     """Write a capture in this process; return its path and what is in it."""
-    read.DATA.mkdir(exist_ok=True)
-    return read.DATA / name, generate(read.DATA / name, options)
+    kinds.DATA.mkdir(exist_ok=True)
+    return kinds.DATA / name, generate(kinds.DATA / name, options)
 
 
 def row(name, user, peak, failed=""):
@@ -54,7 +54,7 @@ def test_frames_with_data():
 def test_a_plugin_that_misses_records_is_not_measured(tmp_path):
     plugin = tmp_path / "nothing.lua"
     plugin.write_text(NOTHING)
-    path, expected = read.variant("mtu", size=1 << 20)
+    path, expected = kinds.variant("mtu", size=1 << 20)
     bench = Bench(Tshark(), plugin, repeat=1, checks=True)
     with pytest.raises(SystemExit, match=r"found \{\}"):
         bench.check(Capture("", path, expected, 1448))

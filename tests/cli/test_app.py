@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import dissector
+from dissector.cli.app import VERBS
 from dissector.wire.kernel import kernel_name
 from tests.cli.commands import COLO_420, MIGRATION, environment, run
 
@@ -100,14 +101,43 @@ def test_usage_errors_end_with_2(arguments):
     assert "Traceback" not in done.stderr
 
 
-def test_a_known_verb_alone_is_loaded():
+@pytest.mark.parametrize(
+    ("words", "loaded"),
+    [
+        (["--help"], []),
+        (["rea"], []),
+        (["read", "--help"], ["read"]),
+        (["--", "read", "--help"], ["read"]),
+        (["wireshark", "--help"], ["wireshark"]),
+        (["--show-completion"], []),
+    ],
+)
+def test_the_verb_that_is_asked_for_alone_is_loaded(words, loaded):
     code = (
-        "import sys\n"
-        "from dissector.cli.app import VERBS, application\n"
-        "application('read')\n"
-        "print([verb for verb in VERBS if f'dissector.cli.{verb}' in sys.modules])\n"
-        "application('rea')\n"
-        "print([verb for verb in VERBS if f'dissector.cli.{verb}' not in sys.modules])\n"
+        f"import sys; sys.argv = ['xendissect', *{words}]\n"
+        "from dissector.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "from dissector.cli.app import VERBS\n"
+        "print([verb for verb in VERBS if f'dissector.cli.{verb}' in sys.modules], file=sys.stderr)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "['read']\n[]\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
+    assert done.stderr.splitlines()[-1] == str(loaded)
+
+
+def test_verbs_are_listed_with_the_texts_that_are_theirs():
+    listed = run("--help").stdout
+    for verb, settings in VERBS.items():
+        assert f"  {verb.ljust(max(map(len, VERBS)))}  {settings['short_help']}\n" in listed
+
+
+def test_a_verb_that_is_written_wrong():
+    assert "No such command 'rea'. Did you mean 'read'?" in run("rea", "x").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"), [("re", ["read"]), ("wireshark d", ["doctor"]), ("sniff --durat", ["--duration"])]
+)
+def test_verbs_and_what_belongs_to_them_are_completed(words, offered):
+    words = f"xendissect {words}"
+    done = run(_XENDISSECT_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(words.count(" ")))
+    assert done.stdout.split() == offered

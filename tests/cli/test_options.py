@@ -20,7 +20,8 @@ SHARED = {
 
 
 def parameters(verb):
-    command = typer.main.get_command(application()).commands[verb]
+    group = typer.main.get_command(application())
+    _, command, _ = group.resolve_command(typer.Context(group), [verb])
     return {option: one for one in command.params for option in one.opts if option.startswith("-")}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dissector.recording.files import CaptureWriter
+from dissector.recording.files import ROOM_BYTES, CaptureWriter
 from dissector.recording.pcapng import enhanced_packet
 from dissector.recording.rotation import Limits
 from dissector.sources import open_capture, runs
@@ -172,12 +172,12 @@ def test_time_passes_without_packets(tmp_path):
     writer.close()
 
 
-def stuck(tmp_path: Path, when_full: WhenFull) -> tuple[CaptureWriter, int]:
+def stuck(tmp_path: Path, when_full: WhenFull, queue_bytes: int = 1 << 20) -> tuple[CaptureWriter, int]:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     os.set_blocking(reader, True)
-    writer = CaptureWriter(fifo, when_full=when_full, queue_bytes=1 << 20)
+    writer = CaptureWriter(fifo, when_full=when_full, queue_bytes=queue_bytes)
     writer.interface(1)
     return writer, reader
 
@@ -204,6 +204,46 @@ def test_a_full_queue_holds_nobody_up(tmp_path, when_full):
     whole = tmp_path / "whole.pcapng"
     whole.write_bytes(got[0])
     assert numbers(whole) == [number for number, one in enumerate(taken) if one] + [1000]
+
+
+@pytest.mark.parametrize("size", [ROOM_BYTES // 4, ROOM_BYTES - 100])
+def test_lent_buffers_are_used_again(tmp_path, size):
+    """Whether what is in them is copied because it is little, or written from there."""
+    path = tmp_path / "lent.pcapng"
+    writer = CaptureWriter(path, queue_bytes=4 * ROOM_BYTES)
+    writer.interface(1)
+    lent = set()
+    for number in range(40):
+        room = writer.lend()
+        lent.add(id(room.obj))
+        data = b"".join(packet(number, size))
+        room[: len(data)] = data
+        assert writer.write_lent(room, len(data), 1, START)
+    writer.close()
+    assert numbers(path) == list(range(40))
+    assert len(lent) <= 6  # those in the queue, the one being written, and the one being filled
+
+
+def test_lent_buffers_that_are_not_taken_come_back(tmp_path):
+    writer, reader = stuck(tmp_path, "drop", 3 * ROOM_BYTES)
+    lent, taken = set(), []
+    for number in range(20):
+        room = writer.lend()
+        lent.add(id(room.obj))
+        data = b"".join(packet(number, ROOM_BYTES - 100))
+        room[: len(data)] = data
+        taken.append(writer.write_lent(room, len(data), 1, START))
+    assert taken[0]
+    assert not taken[-1]
+    assert len(lent) <= taken.count(True) + 1
+    got: list[bytes] = []
+    reading = threading.Thread(target=lambda: got.append(read_all(reader)))
+    reading.start()
+    writer.close()
+    reading.join()
+    whole = tmp_path / "whole.pcapng"
+    whole.write_bytes(got[0])
+    assert numbers(whole) == [number for number, one in enumerate(taken) if one]
 
 
 def test_waiting_for_room(tmp_path):

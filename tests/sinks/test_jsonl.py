@@ -7,9 +7,12 @@ import re
 import struct
 from pathlib import Path
 
+import msgspec.json
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dissector.sinks.jsonl import JsonSink, event_object
+from dissector.sinks.jsonl import JsonSink, event_object, record_object
 from dissector.spec import ALL_RECORDS, findings
 from dissector.spec.model import Array, Pages
 from dissector.wire.events import Finding
@@ -20,11 +23,14 @@ from tests.sample_events import (
     GAP,
     RESYNC,
     SUMMARY,
+    TIME,
     TOTAL,
+    XTAB,
     dirty_list,
     output,
     page_data,
     record,
+    unknown,
     written,
 )
 
@@ -223,3 +229,52 @@ def test_what_is_inside_of_bytes_on_request():
 def test_deep_has_the_facts_that_are_not_in_the_body():
     for deep in (False, True):
         assert objects(dirty_list([5, 6], header_size=16), deep=deep)[0]["fields"]["header_size"] == 16
+
+
+PACKETS = st.tuples(st.sampled_from([None, 0, TIME]), st.sampled_from([None, 0, TIME]), st.integers(0, 2))
+RECORDS = st.builds(
+    lambda sample, flow, offset, when, complete: dataclasses.replace(
+        sample,
+        flow=flow,
+        offset=offset,
+        time=when[0],
+        time_end=when[1],
+        first_frame=when[2],
+        last_frame=when[2] and 2,
+        complete=complete,
+        lost=() if complete else ((offset, 1),),
+    ),
+    st.sampled_from(
+        [
+            page_data([1, XTAB | 2]),
+            page_data([1]),
+            page_data([3, 4, 5], direction="reverse"),
+            dirty_list([7, 8], 16),
+            record("libxc", "HVM_CONTEXT", b"abc"),
+            record("xl", "BANNER", b"x"),
+            unknown(),
+            unknown(0x7F),
+        ]
+    ),
+    st.integers(0, 1),
+    st.integers(0, 3),
+    PACKETS,
+    st.booleans(),
+)
+
+
+@given(st.lists(RECORDS, max_size=8), st.booleans())
+def test_lines_put_together_from_remembered_parts_are_those_that_are_encoded_whole(records, pfns):
+    stream = output()
+    sink = JsonSink(stream, pfns=pfns)
+    sink.write(TOTAL)
+    sink.write_all(records)
+    lines = written(stream).splitlines()[1:]
+    assert lines == [msgspec.json.encode(record_object(one, pfns=pfns)).decode() for one in records]
+
+
+def test_remembered_parts_are_bounded(monkeypatch):
+    monkeypatch.setattr("dissector.sinks.jsonl._REMEMBERED", 2)
+    flows = [0, 1, 2, 3, 0]
+    shown = objects(TOTAL, *(page_data([1, 2], flow=flow) for flow in flows))
+    assert [one["flow"] for one in shown[1:]] == flows

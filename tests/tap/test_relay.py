@@ -28,6 +28,7 @@ class Watcher:
 
     def __init__(self, calls: int) -> None:
         self.watching = calls > 0
+        self.order = threading.RLock()
         self.data = b""
         self.taken_bytes = 0
         self.broken: bool | None = None
@@ -104,6 +105,59 @@ def test_what_goes_in_comes_out(sizes, reads, source_kind, sink_kind, blocking, 
         assert watcher.data == data
 
 
+def test_an_answer_is_not_told_before_what_it_answers():
+    told: list[int] = []
+    entered, going = threading.Event(), threading.Event()
+
+    class Slow(Watcher):
+        def passed(self, side: int, data: bytes) -> None:
+            if side == 0:
+                # The other side has it already: time enough to answer.
+                entered.set()
+                going.wait(1)
+            with self.order:
+                told.append(side)
+            super().passed(side, data)
+
+    watcher = Slow(1 << 30)
+    source, feed = os.pipe()
+    drain, sink = os.pipe()
+    back_source, back_feed = os.pipe()
+    back_drain, back_sink = os.pipe()
+    threads = [
+        threading.Thread(target=relay._carry, args=(source, sink, 0, watcher)),
+        threading.Thread(target=relay._carry, args=(back_source, back_sink, 1, watcher)),
+    ]
+    for one in threads:
+        one.start()
+    os.write(feed, b"question")
+    assert entered.wait(TIMEOUT)
+    assert os.read(drain, 100) == b"question"
+    os.write(back_feed, b"answer")
+    going.set()
+    assert os.read(back_drain, 100) == b"answer"
+    os.close(feed)
+    os.close(back_feed)
+    for one in threads:
+        one.join(TIMEOUT)
+    assert told == [0, 1]
+    for fd in (source, drain, sink, back_source, back_drain, back_sink):
+        os.close(fd)
+
+
+def test_between_pipes_the_sink_gets_the_pages_of_the_source(monkeypatch):
+    source, feed = os.pipe()
+    drain, sink = os.pipe()
+    assert os.write(feed, bytes(range(256)) * 200) == 51_200
+    os.close(feed)
+    watcher = Watcher(1 << 30)
+    monkeypatch.setattr(relay.os, "write", None)
+    assert not relay._carry(source, sink, 0, watcher)
+    assert os.read(drain, 1 << 20) == watcher.data == bytes(range(256)) * 200
+    for fd in (source, drain, sink):
+        os.close(fd)
+
+
 @pytest.mark.parametrize("calls", [0, 1 << 30])
 def test_a_sink_that_breaks_is_seen_without_anything_to_carry(calls):
     source, feed = os.pipe()
@@ -137,9 +191,11 @@ def test_a_full_sink_that_breaks():
 
 DRIVER = """
 import sys
+from contextlib import nullcontext
 from dissector.tap.relay import Relay
 class Silent:
     watching = sys.argv[1] == "watched"
+    order = nullcontext()
     def passed(self, side, data): pass
     def taken(self, side, count): pass
     def ended(self, side, *, broken, unread=0): pass

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from captures import bodies
 from dissector.spec import ALL_RECORDS, BY_TYPE, libxc, libxl, xl
+from dissector.spec.model import PfnList
 from dissector.wire import codec
 from tests.cross.tools import modest
 
@@ -385,3 +386,16 @@ def test_names():
     assert codec.name_of(xl.MANDATORY_FLAGS, 3) == "JSON, STREAMv2"
     assert codec.name_of(xl.MANDATORY_FLAGS, 2) == "STREAMv2"
     assert codec.name_of(xl.MANDATORY_FLAGS, 0) == ""
+
+
+@given(st.lists(st.integers(0, (1 << 64) - 1), max_size=20), st.binary(max_size=7), st.sampled_from(("little", "big")))
+def test_pfns_are_entries_without_their_type(entries, cut, order):
+    raw = struct.pack(f"{'<' if order == 'little' else '>'}{len(entries)}Q", *entries) + cut
+    assert codec.pfn_numbers(raw, order) == tuple(entry & libxc.PFN_MASK for entry in entries)
+
+
+@given(st.sampled_from(ALL_RECORDS), st.integers(0, 5), st.binary(max_size=60), st.sampled_from(("little", "big")))
+def test_the_pfn_list_is_what_walking_finds(definition, count, rest, order):
+    body = count.to_bytes(4, order) + rest
+    walked = [node for node in codec.walk(definition, body, order) if isinstance(node.element, PfnList)]
+    assert codec.pfn_list(definition, body, order) == next(((node.element, node.value) for node in walked), None)

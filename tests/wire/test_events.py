@@ -11,6 +11,7 @@ import pytest
 
 from dissector.spec import findings, libxc, libxl
 from dissector.wire.events import Finding, Flow, Gap, Record, Resync, Summary, Total, make_record
+from dissector.wire.unit import Unit
 
 KINDS = {
     Record: "record",
@@ -119,12 +120,14 @@ def test_a_record_made_fast_is_a_record():
     values = {field.name: object() for field in fields(Record)}
     values |= {"definition": libxc.PAGE_DATA, "layer": "libxc", "lost": ((5, 1),), "complete": False}
     slow = Record(**values)
-    arguments = {name: value for name, value in values.items() if name not in ("layer", "complete", "type")}
-    fast = make_record(name=values["type"], **arguments)
+    framed = {field.name: values[field.name] for field in fields(Unit) if field.name in values}
+    unit = Unit(name=values["type"], **framed)
+    told = {name: values[name] for name in ("flow", "direction", "time_end", "last_frame", "lost", "source", "unseen")}
+    fast = make_record(unit, **told)
     assert type(fast) is Record
     assert all(getattr(fast, name) is value for name, value in values.items())
     assert (fast, repr(fast)) == (slow, repr(slow))
     with pytest.raises(FrozenInstanceError):
         fast.flow = 1
-    assert make_record(name="", **{**arguments, "lost": (), "unseen": ()}).complete
-    assert make_record(name="", **{**arguments, "lost": ()}).complete is None
+    assert make_record(unit, **{**told, "lost": (), "unseen": ()}).complete
+    assert make_record(unit, **{**told, "lost": ()}).complete is None
