@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dissector import filter_names
 from dissector.spec import ALL_RECORDS, findings, libxc, libxl, model, xl
@@ -313,6 +313,10 @@ def machine_table() -> Table:
     }
 
 
+_RULE: Final = ("id", "severity", "text", "section", "number")
+"""What of a rule the Wireshark dissector needs."""
+
+
 def _rules() -> dict[str, Rule]:
     return {name: value for name, value in vars(findings).items() if isinstance(value, findings.Rule)}
 
@@ -343,7 +347,7 @@ def tables() -> Table:
         "BY_TYPE": _by_type(),
         "MACHINE": machine_table(),
         "LIMITS": dataclasses.asdict(Limits()),
-        "RULES": {rule.id: dataclasses.asdict(rule) for rule in _rules().values()},
+        "RULES": {rule.id: {name: getattr(rule, name) for name in _RULE} for rule in _rules().values()},
         "FINDING": {name: rule.id for name, rule in _rules().items()},
         "CONST": constants(),
         "FIELDS": [field_row(name) for name in filter_names.ALL],

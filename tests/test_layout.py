@@ -50,6 +50,7 @@ def test_licence_line_of_the_c_sources():
         (["--version"], {"typer", "rich", "numpy", "scapy", "msgspec", "zstandard"}),
         (["--help"], {"rich", "numpy", "scapy", "msgspec", "zstandard", "dissector.wire.events", "dissector.spec"}),
         (["read", "-q", "captures/hvm-colo-xl.pcap.gz"], {"rich", "numpy", "scapy", "msgspec", "zstandard", "asyncio"}),
+        (["check", "captures/hvm-colo-xl.pcap.gz"], {"rich", "numpy", "scapy", "msgspec", "zstandard", "asyncio"}),
         (["read", "--json", "captures/hvm-colo-xl.pcap.gz"], {"rich", "numpy", "scapy", "zstandard", "asyncio"}),
     ],
 )

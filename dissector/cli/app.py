@@ -14,6 +14,7 @@ from dissector.cli import PROGRAM, version
 
 VERBS: Final[dict[str, dict[str, Any]]] = {
     "read": {"short_help": "Show the records of captures and save images."},
+    "check": {"short_help": "Say what is wrong with a migration, and how it ended."},
     "sniff": {"short_help": "Show the records of migrations on a link, live."},
     "tap": {
         "short_help": "Stand in for ssh, and record what passes.",
@@ -88,6 +89,7 @@ def xendissect(
       xendissect read migration.pcap             one line per record, a summary at the end
       xendissect read -v migration.pcap          every field and its meaning
       xendissect read --json migration.pcap.gz   one JSON object per event
+      xendissect check migration.pcap            what is wrong with it, and how it ended
       xendissect sniff -i xenbr0                 the same while it happens
       xl migrate -s 'xendissect tap -- ssh' guest host
       xendissect wireshark install               the same in Wireshark and tshark

@@ -123,7 +123,7 @@ class _Session:
     def run(self) -> int:
         watch, status = self._watch, self._status
         self._begin()
-        for events in watch.events():
+        for events in self._plan.through(watch.events()):
             if events:
                 self._show(events)
             if watch.trouble != self._told and not watch.ending:

@@ -41,6 +41,8 @@ class Plan:
     """Stop after so many records."""
     strict: bool = False
     """A finding of severity error makes the exit status 1."""
+    through: Callable[[Iterator[list[Event]]], Iterator[list[Event]]] = iter
+    """What events pass on their way from the reader."""
     at_once: bool = False
     """Show each event as soon as it is known: the input may be a pipe that somebody still writes to."""
 
@@ -73,7 +75,7 @@ def _show(reader: Input, plan: Plan, output: Output, stdout: TextIO) -> int:
     sinks = plan.sinks(output)
     left = plan.count
     try:
-        for batch in reader.batches():
+        for batch in plan.through(iter(reader.batches())):
             events: Sequence[Event] = batch
             if left is not None:
                 events, left = _until(batch, plan.selection, left)

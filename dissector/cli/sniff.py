@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path  # noqa: TC003  typer looks at the annotations when it runs
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dissector.cli import options  # noqa: TC001  likewise
 from dissector.cli.choices import ColourChoice, MethodChoice, SlimChoice, StatusChoice, TimeChoice, ToolChoice
 from dissector.cli.fail import fail
+
+if TYPE_CHECKING:
+    from dissector.sinks import Output, Sink
 
 
 def sniff(
@@ -75,6 +79,10 @@ def sniff(
     colour: options.Colour = ColourChoice.AUTO,
     no_summary: options.NoSummary = False,
     strict: options.Strict = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="check each migration against the rules (xendissect check), say so at the end"),
+    ] = False,
     max_body: options.MaxBody = None,
     limit: options.Limit = None,
 ) -> None:
@@ -90,12 +98,14 @@ def sniff(
       xendissect sniff -i xenbr0 -f 'port 8002'
       xendissect sniff -i eth0 -w migration.pcapng --slim   and keep it, without page contents
       xendissect sniff -i eth0 -w log.pcapng -b filesize:100000 -b files:10 --slim=heads
+      xendissect sniff -i eth0 --check -q                   and what is wrong with them
       xendissect sniff --ssh root@host1 -i eth0 -f 'port 49152'
       tcpdump -i eth0 -w - | xendissect sniff -i -
 
     Ctrl-C ends with the summary. Exit status: 0 if the capture was ended by you or by a limit; 1 with --strict if a
     stream has errors; 2 if it can not begin, or breaks off.
     """  # noqa: D301  click wants a real backspace there
+    from dissector.cli.check import Through, looking_at_padding, text_sink
     from dissector.cli.live import run
     from dissector.cli.pump import Plan
     from dissector.cli.recording import wanted
@@ -139,6 +149,13 @@ def sniff(
         fail(str(error))
     show.prepare()
     plan = Plan(selection.wanted, show, count=count, strict=strict, at_once=True)
+    if check:
+        limits = looking_at_padding(limits)
+
+        def sinks(output: Output) -> list[Sink]:
+            return show(output) if as_json else [*show(output), text_sink(output, colour, verbose, separate=True)]
+
+        plan = replace(plan, sinks=sinks, through=Through(None))
     raise typer.Exit(run(sources, plan, stdout, limits=limits, record=record, duration=duration, status=status.value))
 
 

@@ -115,7 +115,7 @@ def _resync(resync: Resync) -> dict[str, Any]:
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
-    return {
+    shown: dict[str, Any] = {
         "event": "finding",
         "id": finding.id,
         "rule": finding.rule.number,
@@ -128,6 +128,13 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "time": rfc3339(finding.time),
         "frames": [finding.frame] if finding.frame else [],
     }
+    record = finding.record
+    if record is not None:
+        last = record.last_frame
+        if finding.frame and last > record.first_frame == finding.frame:
+            shown["frames"] = [finding.frame, last]
+        shown["record"] = {"layer": record.layer, "type": record.type, "offset": record.offset, "size": record.size}
+    return shown
 
 
 def _summary(summary: Summary) -> dict[str, Any]:

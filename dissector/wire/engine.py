@@ -259,6 +259,12 @@ class Engine:
             if not half.started:
                 connection.start(index, seq)
             half.fin = half.offset_of(seq + segment.length)
+        if segment.flags & RST and half.started:
+            half.reset = half.offset_of(seq)
+        if segment.flags & (FIN | RST) and connection.flow.closer == -1:
+            # An acknowledgement of more than what came: the other side may have closed before, unseen.
+            unseen = segment.flags & ACK_FLAG and peer.started and peer.offset_of(segment.ack) > peer.next
+            connection.flow.closer = -2 if unseen else index
         self._after(connection, segment, time)
 
     def _after(self, connection: Connection, segment: Segment, time: int | None) -> None:
@@ -286,9 +292,11 @@ class Engine:
         half, peer = connection.halves[index], connection.halves[1 - index]
         connection.isns[index] = isn
         if not half.started:
+            connection.flow.begun[index] = True
             connection.start(index, isn)
             connection.flow.start = "syn"
         if segment.flags & ACK_FLAG and not peer.started:
+            connection.flow.begun[1 - index] = True
             connection.start(1 - index, segment.ack)
             connection.isns[1 - index] = segment.ack
 

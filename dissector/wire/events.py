@@ -204,6 +204,12 @@ class Flow:
     frame: int
     end: str | None = None
     """Why it ended: ``fin``, ``rst``, ``new connection``, ``capture end``, ``limit``."""
+    begun: tuple[DirectionName, ...] = field(default=(), compare=False)
+    """Directions whose stream offset 0 is known, by a SYN, to be their first byte."""
+    closer: DirectionName | None = field(default=None, compare=False)
+    """Whose side closed the connection first; None: not known, or not over."""
+    short: tuple[DirectionName, ...] = field(default=(), compare=False)
+    """Directions whose last bytes are known not to be in the capture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +261,8 @@ class Finding:
     offset: int | None = None
     time: int | None = None
     frame: int = 0
+    record: Record | None = field(default=None, repr=False, compare=False)
+    """The record it is about, where that is known."""
 
     @property
     def id(self) -> str:

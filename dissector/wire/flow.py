@@ -74,6 +74,12 @@ class Flow:
         """Number of the first frame of the connection."""
         self.latest = 0
         """Number of its latest frame."""
+        self.short: tuple[bool, bool] = (False, False)
+        """Whether the last bytes of either direction are known not to be in the capture."""
+        self.begun = [False, False]
+        """Whether a SYN told where either direction begins: its stream offset 0 is its first byte."""
+        self.closer = -1
+        """Which follower's side closed first, -1 before that; -2: that can not be told."""
         self.bases: list[int | None] = [None, None]
         """Sequence number of stream offset 0 of either direction."""
 
@@ -179,6 +185,9 @@ class Flow:
             time=latest.last_time if follower is None else follower.last_time,
             frame=latest.last_frame if follower is None else follower.last_frame,
             end=reason,
+            begun=tuple(one.role or "forward" for one, known in zip(self.followers, self.begun, strict=True) if known),
+            closer=self.followers[self.closer].role if self.closer >= 0 and reason in ("fin", "rst") else None,
+            short=tuple(one.role or "forward" for one, short in zip(self.followers, self.short, strict=True) if short),
         )
 
 
@@ -259,5 +268,6 @@ class Connection:
         # What waits in one half may tell what the other one is. Whoever sent the SYN says nothing: first payload first.
         for index in (0, 1) if self.first < 1 else (1, 0):
             self.halves[index].finish(hole, self.peer_ack(index))
+        self.flow.short = (self.halves[0].falls_short(self.peer_ack(0)), self.halves[1].falls_short(self.peer_ack(1)))
         self.flow.finish(reason)
         self.publish()

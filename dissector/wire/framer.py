@@ -52,6 +52,7 @@ class Framer:
         "_last",
         "_marks",
         "_optional_data_len",
+        "_padding",
         "_streamv2",
         "_wanted",
         "_weak",
@@ -123,6 +124,8 @@ class Framer:
         self._marks: dict[int, tuple[int, int | None]] = {}
         self._optional_data_len: int | None = None
         self._streamv2 = True
+        self._padding = False
+        """The rest of the unit is padding that is to be looked at."""
         self._weak: set[str] = set()
         self._weak_row = 0
         self._last: Record | None = None
@@ -184,6 +187,7 @@ class Framer:
             return at
         data, base = bytes(view[at:]), self.position  # slices of bytes cost a third of those of a memoryview
         start, end, max_body, units = 0, len(data), self.limits.max_body, self.units
+        look = self.limits.padding
         while known is not None:
             definition, type_id, length, size, plan, counted, behind = known
             if start + size > end or length > max_body:
@@ -201,6 +205,8 @@ class Framer:
                 contents = libxc.PAGE_SIZE * codec.data_pages(body, order, before)
                 if until - first + contents != length:
                     break
+            if look and data[first + length : start + size].strip(b"\0"):
+                break
             offset = base + start
             units.append(
                 Unit(definition, type_id, offset, size, length, order, frame, time, definition.name, body, frame, time)
@@ -226,7 +232,7 @@ class Framer:
         self.skip -= count
         self.position += count
         if not self.skip and self.unit is not None:
-            self._complete(frame, time)
+            self._body_passed(frame, time)
 
     def gap(self, count: int, frame: int, time: int | None) -> int:
         """Take `count` lost bytes; return how many were used (all, unless `failed` became true)."""
@@ -261,7 +267,7 @@ class Framer:
         if self.unit is not None:
             unit = self.unit
             unit.cut_at = self.position
-            if not unit.body:
+            if not unit.body and not self._padding:
                 unit.body = bytes(self.want)
             if self._is_back_list(unit.definition) and self.list_header > RECORD_HEADER_SIZE:
                 self._take_stray(unit, self.list_header)
@@ -324,6 +330,8 @@ class Framer:
     def _collected(self, frame: int, time: int | None) -> None:
         if self._held is not None:
             self._decide_list(frame, time)
+        elif self._padding:
+            self._padding_there(frame, time)
         elif self.unit is not None:
             self._body(frame, time)
         elif self.state is State.XL_CONFIG and self._optional_data_len is None:
@@ -540,9 +548,36 @@ class Framer:
         self._judge(unit)
         if self.failed:
             return
+        self._pass_rest(frame, time)
+
+    def _pass_rest(self, frame: int, time: int | None) -> None:
+        """Nobody needs what is left of a record, but perhaps for its padding."""
+        unit = self.unit
+        assert unit is not None
         self.skip = unit.end - self.position
+        if self.limits.padding and not self.strict and self.skip >= unit.padding:
+            self.skip -= unit.padding
         if not self.skip:
+            self._body_passed(frame, time)
+
+    def _body_passed(self, frame: int, time: int | None) -> None:
+        """The position is behind a body, or behind its padding too."""
+        unit = self.unit
+        assert unit is not None
+        if self.position == unit.end:
             self._complete(frame, time)
+        else:
+            self._padding = True
+            self.need = unit.end - self.position
+
+    def _padding_there(self, frame: int, time: int | None) -> None:
+        unit = self.unit
+        assert unit is not None
+        if self.want.strip(b"\0"):
+            unit.extra["padding"] = self.want.hex()
+        self.want.clear()
+        self._padding = False
+        self._complete(frame, time)
 
     def _judge(self, unit: Unit) -> None:
         """Compare a body with its definition: kills a strict framer, otherwise makes findings."""
@@ -601,7 +636,10 @@ class Framer:
         """Bytes of the wanted part are lost: keep what came before them and pass over the rest of the unit."""
         unit = self.unit
         assert unit is not None
-        if self.want:
+        if self._padding:
+            self._padding = False
+            self.want.clear()
+        elif self.want:
             unit.body = bytes(self.want)
             self.want.clear()
         if self.strict and unit.type_id is not None:

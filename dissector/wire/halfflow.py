@@ -121,6 +121,7 @@ class HalfFlow:
         "fin",
         "limits",
         "next",
+        "reset",
         "slim",
         "started",
     )
@@ -135,6 +136,8 @@ class HalfFlow:
         """Stream offset of the next byte expected in order."""
         self.fin: int | None = None
         """Stream offset of the end of the stream, once a FIN came."""
+        self.reset = 0
+        """Stream offset up to which this side had sent, as its RST says."""
         self.started = False
         self.slim = False
         """What is missing of the segment at hand where nobody needs it was cut out on purpose, and is no loss."""
@@ -244,6 +247,14 @@ class HalfFlow:
             else:
                 self._give_up(why)
         self.consumer.settled(self.next)
+
+    def falls_short(self, peer_ack: int) -> bool:
+        """Tell whether a FIN or RST, or what the peer acknowledged, shows that the last bytes were not captured."""
+        if not self.started:
+            return False
+        if self.fin is not None:
+            return self.next < self.fin
+        return self.reset > self.next or (peer_ack >= 0 and self.offset_of(peer_ack) > self.next)
 
     def over(self, peer_ack: int) -> bool:
         """Tell whether a FIN came and the peer acknowledged everything up to it."""

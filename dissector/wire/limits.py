@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 MIB = 1 << 20
 
@@ -12,6 +13,8 @@ MIB = 1 << 20
 class Limits:
     """Bounds on memory and patience; all sizes in bytes."""
 
+    padding: ClassVar[bool] = False
+    """Whether padding of records is looked at, and kept if it is not zero."""
     max_body: int = 16 * MIB
     """Bytes of one body (or pfn list) that are kept."""
     max_flow_buffer: int = 16 * MIB
@@ -36,3 +39,10 @@ class Limits:
     """A hole that the peer acknowledged is lost once this much later data was seen."""
     loss_delay: int = 1_000_000_000
     """... or once this many nanoseconds of capture time have passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThoroughLimits(Limits):
+    """The same for who wants to judge padding too."""
+
+    padding: ClassVar[bool] = True

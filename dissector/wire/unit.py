@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from dissector.spec.model import RECORD_HEADER_SIZE, Bytes, Field, Length, Record
+from dissector.spec.model import RECORD_ALIGNMENT, RECORD_HEADER_SIZE, Bytes, Field, Length, Record
 
 if TYPE_CHECKING:
     from dissector.wire.codec import ByteOrder
@@ -33,6 +33,11 @@ class Unit:
     cut_at: int | None = None
     """Stream offset behind the last byte that came, when the stream ended inside this unit."""
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def padding(self) -> int:
+        """Bytes of padding behind the body; 0 for headers and messages, which have none."""
+        return 0 if self.body_length is None else -self.body_length % RECORD_ALIGNMENT
 
     @property
     def end(self) -> int:

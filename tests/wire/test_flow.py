@@ -214,3 +214,13 @@ def test_holes_are_lost_at_the_end():
     feed(made, 0, 60, forward[60:])
     made.finish("capture end")
     assert [(gap.offset, gap.length, gap.reason) for gap in rig.of(events.Gap)] == [(40, 20, "capture end")]
+
+
+def test_the_end_says_which_last_bytes_are_missing():
+    forward = bytes(TALKS["plain"].forward.data)
+    for fin, short in ((len(forward), ()), (len(forward) + 5, ("forward",))):
+        rig, made = connection()
+        feed(made, 0, 0, forward)
+        made.halves[0].fin = fin
+        made.finish("fin")
+        assert rig.of(events.Flow)[-1].short == short

@@ -16,7 +16,7 @@ from captures.guests import Guest, colo, plain, pv64, remus, save
 from captures.streams import BANNER, GO, READY, REPORT, Half
 from dissector.spec import BY_NAME
 from dissector.wire.framer import Framer, unknown_record
-from dissector.wire.limits import Limits
+from dissector.wire.limits import Limits, ThoroughLimits
 from dissector.wire.machine import State
 from tests.cross.tools import modest
 
@@ -752,3 +752,77 @@ def test_the_builder_knows_all_types_that_are_played_here():
     half.state("NEW")
     assert bytes(half.data) == TSC + CHECKPOINT_END + NEW
     assert bodies.hvm_params("<", [(1, 2)])[:8] == struct.pack("<II", 1, 0)
+
+
+# -- padding ---------------------------------------------------------------------------------------------------------
+
+PADDED = ThoroughLimits()
+
+
+def padded_units(data: bytes, cuts: list[int], limits: Limits = PADDED) -> tuple[list, list]:
+    framer = Framer(State.LIBXC, 0, limits)
+    for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
+        framer.data(memoryview(data)[start:end], 0, None)
+    framer.end()
+    assert not framer.failed
+    return [(u.name, u.offset, u.size, u.body, u.extra) for u in framer.units], framer.findings
+
+
+def stream_with_padding(padding: bytes) -> bytes:
+    return TSC + head(9, 101) + bytes(101) + padding + page_data(0, 15, 0) + record(9, b"\1" * 16) + CHECKPOINT
+
+
+@pytest.mark.parametrize("size", [1, 7, 13, 40, 1000, 100_000])
+def test_padding_that_is_not_zero_is_kept_if_asked_for(size):
+    data = stream_with_padding(b"\0\2\0")
+    cuts = list(range(size, len(data), size))
+    found, said_ = padded_units(data, cuts)
+    assert [one[4] for one in found] == [{}, {"padding": "000200"}, {}, {}, {}]
+    assert said_ == []
+    plain_units, _ = padded_units(data, cuts, LIMITS)
+    assert [one[4] for one in plain_units] == [{}] * 5
+    assert [one[:4] for one in found] == [one[:4] for one in plain_units]
+
+
+def test_padding_of_zeros_is_nothing():
+    found, _ = padded_units(stream_with_padding(bytes(3)), [])
+    assert [one[4] for one in found] == [{}] * 5
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_padding_may_be_lost(lost):
+    data = stream_with_padding(b"\1\1\1")
+    behind = len(TSC) + 8 + 101
+    framer = Framer(State.LIBXC, 0, PADDED)
+    framer.data(memoryview(data[: behind + 3 - lost]), 0, None)
+    assert framer.gap(lost, 0, None) == lost
+    framer.data(memoryview(data[behind + 3 :]), 0, None)
+    framer.end()
+    assert not framer.failed
+    assert [(u.name, u.size) for u in framer.units] == [one[::2][:2] for one in padded_units(data, [])[0]]
+    assert framer.units[1].extra == {}
+
+
+def test_a_stream_that_ends_inside_padding():
+    data = stream_with_padding(b"\1\1\1")[: len(TSC) + 8 + 101 + 1]
+    framer = Framer(State.LIBXC, 0, PADDED)
+    framer.data(memoryview(data), 0, None)
+    framer.end()
+    unit = framer.units[-1]
+    assert (unit.name, unit.cut_at, len(unit.body)) == ("HVM_CONTEXT", len(data), 101)
+
+
+@modest(60)
+@given(st.sampled_from(NAMES), st.data())
+def test_looking_at_padding_changes_no_unit(name, data):
+    stream, _ = streams()[name]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=40)))
+
+    def found(limits):
+        framer = Framer(State.START, 0, limits)
+        for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+            framer.data(memoryview(stream)[start:end], 0, None)
+        framer.end()
+        return framer.units, framer.findings, framer.state
+
+    assert found(PADDED) == found(LIMITS)

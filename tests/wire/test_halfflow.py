@@ -459,3 +459,26 @@ def test_nothing_was_left_out_before_the_beginning_or_behind_a_hole():
     recorder.skip = 1000
     half.left_out(1, 50, 1, 0)
     assert recorder.log == []
+
+
+@pytest.mark.parametrize(
+    ("fin", "reset", "ack", "short"),
+    [
+        (None, 0, -1, False),
+        (30, 0, 7 + 31, False),
+        (31, 0, -1, True),
+        (None, 0, 7 + 30, False),
+        (None, 0, 7 + 40, True),
+        (30, 0, 7 + 40, False),
+        (None, 30, -1, False),
+        (None, 31, -1, True),
+    ],
+)
+def test_last_bytes_that_are_known_to_be_missing(fin, reset, ack, short):
+    _, half, _ = run((Seg(0, 30),), 0, SMALL, 7)
+    half.fin, half.reset = fin, reset
+    assert half.falls_short(ack) is short
+
+
+def test_a_half_without_any_byte_is_not_short():
+    assert not HalfFlow(Recorder(0), SMALL, Budget()).falls_short(500)

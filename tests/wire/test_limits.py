@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 
 import pytest
 
 from dissector.spec.libxc import LARGEST_PAGE_DATA, MAX_BATCH_SIZE
-from dissector.wire.limits import MIB, Limits
+from dissector.wire.limits import MIB, Limits, ThoroughLimits
 
 
 def test_defaults():
@@ -29,3 +29,8 @@ def test_frozen():
     with pytest.raises(FrozenInstanceError):
         Limits().max_flows = 3
     assert replace(Limits(), max_flows=3).max_flows == 3
+
+
+def test_padding_is_looked_at_only_where_it_is_asked_for():
+    assert (Limits().padding, ThoroughLimits().padding) == (False, True)
+    assert asdict(ThoroughLimits()) == asdict(Limits())
