@@ -5,6 +5,7 @@
 #             make bench BENCH=--quick only prints, in a minute; BENCH="--docs --size 256M 1G 8G" adds 8 GiB
 # make test-wireshark   the plugin in Wireshark 4.4 and 4.6, in Debian roots made for it (root only, 1 GB in ROOTS)
 # make bench-wireshark  what the plugin costs tshark (minutes; 8 GiB in bench/data)
+# make fuzz   every fuzz target for SECONDS (60), one after the other; installs atheris (docs/fuzzing.md)
 # make bench-live       up to which bit rate a live capture loses nothing (root only, ten minutes)
 
 PYTHON ?= python3
@@ -13,8 +14,10 @@ BIN := $(VENV)/bin
 CAPTURE ?= captures/hvm-colo-xl.pcap.gz
 ROOTS ?= /var/tmp/xendissect-roots
 BENCH ?= --docs
+SECONDS ?= 60
+TARGETS ?= frame halfflow framer codec files reader kernels filters
 
-.PHONY: run test lua lint check tools bench captures clean test-wireshark bench-wireshark bench-live
+.PHONY: run test lua lint check tools bench captures clean fuzz test-wireshark bench-wireshark bench-live
 
 run: $(VENV)/.installed
 	$(BIN)/xendissect read $(CAPTURE)
@@ -48,6 +51,14 @@ bench-wireshark: $(VENV)/.dev
 bench-live: $(VENV)/.dev
 	$(BIN)/python bench/live.py
 
+# A target that fails does not keep the others from their turn.
+fuzz: $(VENV)/.fuzz
+	@failed=; for target in $(TARGETS); do \
+		echo "== $$target"; \
+		nice -n 19 $(BIN)/python -m tests.fuzz.run $$target $(SECONDS) || failed="$$failed $$target"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "failed:$$failed; see .fuzz/*/failed-*" >&2; exit 1; fi
+
 lua: $(VENV)/.dev
 	$(BIN)/xendissect lua -o lua/xenmig.lua
 	$(BIN)/xendissect fields --markdown > docs/fields.md
@@ -77,6 +88,10 @@ $(VENV)/.bench: $(VENV)/.dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]' || echo "make bench goes on without" >&2
 	@touch $@
 
+$(VENV)/.fuzz: $(VENV)/.dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,pyshark,fuzz]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench/data \
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz bench/data \
 		dissector/wire/_forward*.so dissector/recording/_blocks*.so

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import operator
 import re
+import warnings
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlias
 
 from dissector import filter_fields
@@ -243,9 +244,13 @@ class _Parser:
         if comparison == "contains":
             return lambda record: any(wanted in value for value in values(record))
         try:
-            pattern = re.compile(wanted, re.IGNORECASE)
-        except re.error as error:
-            self._fail(f"no valid regular expression: {error.msg}", token)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what a later Python might read in another way
+                pattern = re.compile(wanted, re.IGNORECASE)
+        except (re.error, OverflowError) as error:
+            self._fail(f"no valid regular expression: {getattr(error, 'msg', error)}", token)
+        except RecursionError:
+            self._fail("no valid regular expression: nested too deeply", token)
         return lambda record: any(pattern.search(value) for value in values(record))
 
     def _membership(self, field: FilterField, values: Any) -> Test:

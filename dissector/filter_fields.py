@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from dissector import spec
 from dissector.spec.libxc import PAGE_TYPE
-from dissector.spec.model import Array, Bytes, Element, Enum, Field, Flags, PfnList, StringPairs
+from dissector.spec.model import Array, Bytes, Element, Enum, Field, Flags, Numbers, PfnList, StringPairs
 from dissector.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from dissector.spec.model import Layout
     from dissector.spec.model import Record as Definition
     from dissector.wire.events import Record
 
@@ -22,6 +23,7 @@ PREFIX: Final = "xenmig."
 
 Kind: TypeAlias = Literal["number", "text", "bytes", "bool", "time", "presence"]
 Values: TypeAlias = "Callable[[Record], Sequence[Any]]"
+Nodes: TypeAlias = "Callable[[Record], Sequence[codec.Node]]"
 
 EXTRA_FIELDS: Final[Mapping[tuple[str, str], Mapping[str, Kind]]] = {
     ("libxc", "CHECKPOINT_DIRTY_PFN_LIST"): {"header_size": "number", "stray": "text"},
@@ -159,8 +161,6 @@ def _element_fields(element: Element) -> Iterator[FilterField]:
     match element:
         case Field():
             yield from _field(element, name, _integer(name))
-        case Bytes():
-            yield from _bytes(element, name, lambda record: _nodes(record, name))
         case PfnList():
             yield FilterField(name, "number", _pfns)
             for derived in ("first_pfn", "last_pfn"):
@@ -169,15 +169,62 @@ def _element_fields(element: Element) -> Iterator[FilterField]:
                 yield FilterField("count", "number", _decoded("count"))
             if element.typed:
                 yield from _typed()
-        case Array():
-            yield FilterField(name, "presence", lambda record: _nodes(record, name))
-            for inner in element.items:
-                path, nodes = f"{name}.{inner.name}", _inner(name, inner.name)
-                yield from (
-                    _field(inner, path, _integers(nodes)) if isinstance(inner, Field) else _bytes(inner, path, nodes)
-                )
         case StringPairs():
             yield FilterField(name, "text", lambda record: _pairs(record, name))
+            yield FilterField(f"{name}_rest", "number", _decoded(f"{name}_rest"))
+        case _:
+            yield from _node_fields(element, "", lambda record: _nodes(record, name))
+            if isinstance(element, Bytes) and element.members:
+                yield FilterField(f"{name}_error", "text", _decoded(f"{name}_error"))
+                for member in element.members:
+                    yield FilterField(member.name, "text" if member.kind == "text" else "number", _decoded(member.name))
+            if isinstance(element, Array) and element.last is not None:
+                yield FilterField(f"{name}_rest", "number", _decoded(f"{name}_rest"))
+
+
+def _node_fields(element: Element, prefix: str, nodes: Nodes) -> Iterator[FilterField]:
+    """Make the fields of an element, and of what is in it, however deep."""
+    path = f"{prefix}{element.name}"
+    match element:
+        case Field():
+            yield from _field(element, path, lambda record: [node.value for node in nodes(record)])
+        case Bytes():
+            yield from _bytes(element, path, nodes)
+            for layout in element.inside.layouts.values() if element.inside is not None else ():
+                inside = f"{prefix}{layout.key}"
+                yield FilterField(inside, "presence", _with_layout(nodes, layout))
+                for inner in layout.body:
+                    yield from _node_fields(inner, f"{inside}.", _inside(nodes, layout, inner.name))
+        case Numbers():
+            yield FilterField(
+                path, "number", lambda record: [number for node in nodes(record) for number in node.value]
+            )
+        case Array():
+            yield FilterField(path, "presence", nodes)
+            for inner in element.items:
+                yield from _node_fields(inner, f"{path}.", _inner(nodes, inner.name))
+
+
+def _with_layout(nodes: Nodes, layout: Layout) -> Nodes:
+    return lambda record: [node for node in nodes(record) if node.layout is layout]
+
+
+def _inside(nodes: Nodes, layout: Layout, name: str) -> Nodes:
+    """Go into bytes of this layout, to the element called `name`."""
+    return lambda record: [
+        inner
+        for node in nodes(record)
+        if node.layout is layout
+        for inner in codec.inside(node, record.order)
+        if inner.element.name == name
+    ]
+
+
+def _inner(nodes: Nodes, name: str) -> Nodes:
+    """Go into the items of an array, to the element called `name`."""
+    return lambda record: [
+        inner for node in nodes(record) for item in node.value for inner in item if inner.element.name == name
+    ]
 
 
 def _integer(name: str) -> Values:
@@ -190,10 +237,6 @@ def _integer(name: str) -> Values:
     return values
 
 
-def _integers(nodes: Callable[[Record], Sequence[codec.Node]]) -> Values:
-    return lambda record: [node.value for node in nodes(record)]
-
-
 def _field(field: Field, name: str, numbers: Values) -> Iterator[FilterField]:
     yield FilterField(name, "number", numbers, _words(field))
     names = field.names
@@ -203,7 +246,7 @@ def _field(field: Field, name: str, numbers: Values) -> Iterator[FilterField]:
         )
 
 
-def _bytes(element: Bytes, name: str, nodes: Callable[[Record], Sequence[codec.Node]]) -> Iterator[FilterField]:
+def _bytes(element: Bytes, name: str, nodes: Nodes) -> Iterator[FilterField]:
     if element.text:
         yield FilterField(
             name, "text", lambda record: [node.value.rstrip(b"\0").decode("utf-8", "replace") for node in nodes(record)]
@@ -246,19 +289,6 @@ def _nodes(record: Record, name: str) -> Sequence[codec.Node]:
         if node.element.name == name:
             return (node,)
     return ()
-
-
-def _inner(array: str, name: str) -> Callable[[Record], Sequence[codec.Node]]:
-    def nodes(record: Record) -> Sequence[codec.Node]:
-        return [
-            inner
-            for node in _nodes(record, array)
-            for item in node.value
-            for inner in item
-            if inner.element.name == name
-        ]
-
-    return nodes
 
 
 def _pfns(record: Record) -> Sequence[int]:

@@ -8,19 +8,19 @@ the same names, see :mod:`dissector.filter_fields`; `ONLY_OURS` says what it has
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from dissector import spec
 from dissector.spec import findings
 from dissector.spec.libxc import PAGE_TYPE
-from dissector.spec.model import Array, Bytes, Element, Enum, Field, Flags, PfnList, StringPairs
+from dissector.spec.model import Array, Bytes, Element, Enum, Field, Flags, Numbers, PfnList, StringPairs
 from dissector.wire.unit import unknown_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dissector.spec.model import Record
+    from dissector.spec.model import Layout, Record
 
 PROTOCOL: Final = "xenmig"
 
@@ -128,6 +128,8 @@ class _Maker:
     """Makes the names below one record."""
 
     record: Record
+    section: str = ""
+    """Where what is inside a run of bytes is described; empty: where the record is."""
 
     def make(
         self,
@@ -142,36 +144,51 @@ class _Maker:
     ) -> FilterName:
         name = f"{self.record.filter_name}.{path}".removesuffix(".")
         base: Base = "HEX" if hexadecimal else _bases(type_)
-        section = names.section if names is not None else self.record.section
+        section = names.section if names is not None else self.section or self.record.section
         return FilterName(name, type_, meaning, base, names, section, self.record, mask, width)
 
     def all(self) -> Iterator[FilterName]:
         yield self.make("", "FT_NONE", self.record.meaning)
         for element in self.record.body:
-            yield from self.element(element)
+            yield from self.element(element, "")
         if self.record.name == "CHECKPOINT_DIRTY_PFN_LIST":
             yield self.make("header_size", "FT_UINT8", "bytes of record header it was sent with: 8, 16 or 12")
             yield self.make("header_size_inferred", "FT_BOOLEAN", "nothing behind the list proves that size")
             yield self.make("stray", "FT_BYTES", "bytes between header and list that do not belong there")
 
-    def element(self, element: Element) -> Iterator[FilterName]:
+    def element(self, element: Element, prefix: str) -> Iterator[FilterName]:
+        path = f"{prefix}{element.name}"
         match element:
             case Field():
-                yield from self.integer(element, element.name)
+                yield from self.integer(element, path)
             case Bytes():
-                yield from self.bytes(element, element.name)
+                yield from self.bytes(element, path)
+                layouts = element.inside.layouts.values() if element.inside is not None else ()
+                for layout in layouts:
+                    yield from replace(self, section=layout.section).layout(layout, f"{prefix}{layout.key}")
+            case Numbers():
+                yield self.make(path, _UINT[element.size], element.meaning, hexadecimal=element.hexadecimal)
             case PfnList():
                 yield from self.pfn_list(element)
             case Array():
-                yield self.make(element.name, "FT_NONE", f"one of the {element.meaning}")
+                yield self.make(path, "FT_NONE", f"one of the {element.meaning}")
                 for item in element.items:
-                    path = f"{element.name}.{item.name}"
-                    yield from self.integer(item, path) if isinstance(item, Field) else self.bytes(item, path)
-                yield self.make(f"{element.name}_count", "FT_UINT32", f"number of {element.meaning}")
+                    yield from self.element(item, f"{path}.")
+                yield self.make(f"{path}_count", "FT_UINT32", f"number of {element.meaning}")
+                if element.last is not None:
+                    yield self.make(
+                        f"{path}_rest", "FT_UINT32", f"bytes behind the {element.meaning}, if there are any"
+                    )
             case StringPairs():
-                yield self.make(element.name, "FT_STRING", "one pair, as key=value")
-                yield self.make(f"{element.name}.key", "FT_STRING", "key of a pair")
-                yield self.make(f"{element.name}.value", "FT_STRING", "value of a pair")
+                yield self.make(path, "FT_STRING", "one pair, as key=value")
+                yield self.make(f"{path}.key", "FT_STRING", "key of a pair")
+                yield self.make(f"{path}.value", "FT_STRING", "value of a pair")
+                yield self.make(f"{path}_rest", "FT_UINT32", "bytes behind the pairs, if there are any")
+
+    def layout(self, layout: Layout, path: str) -> Iterator[FilterName]:
+        yield self.make(path, "FT_NONE", layout.meaning)
+        for element in layout.body:
+            yield from self.element(element, f"{path}.")
 
     def integer(self, field: Field, path: str) -> Iterator[FilterName]:
         type_ = _UINT[field.size]
@@ -185,6 +202,10 @@ class _Maker:
     def bytes(self, element: Bytes, path: str) -> Iterator[FilterName]:
         if element.text:
             yield self.make(path, "FT_STRING", element.meaning)
+            for member in element.members:
+                yield self.make(member.name, "FT_STRING" if member.kind == "text" else "FT_UINT64", member.meaning)
+            if element.members:
+                yield self.make(f"{path}_error", "FT_STRING", f"what is wrong with {element.name}, if anything is")
         else:
             yield self.make(path, "FT_BYTES", element.meaning)
             yield self.make(f"{path}_length", "FT_UINT32", f"bytes of {element.name}")

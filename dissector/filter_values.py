@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _ESCAPE: Final = re.compile(r"\\(x[0-9a-fA-F]{2}|.)")
 _CONTROLS: Final = {"n": "\n", "t": "\t", "r": "\r", "0": "\0"}
 _BYTES: Final = re.compile(r"[0-9a-fA-F]{2}(?:[:.-][0-9a-fA-F]{2})*")
-_SECONDS: Final = re.compile(r"(\d+)(?:\.(\d{1,9}))?")
+_SECONDS: Final = re.compile(r"(\d{1,20})(?:\.(\d{1,9}))?")
 _INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:\d\d)?")
 
 
@@ -50,7 +50,7 @@ def literal(field: FilterField, text: str, use: Use = "whole") -> Any:
             return _time(field, plain)
         case "bytes":
             if quoted:
-                return plain.encode()
+                return _encoded(field, plain)
             if not _BYTES.fullmatch(plain):
                 raise ValueTextError(f'{field.name} holds bytes; write them as 0f:a0:… or "text"')
             return bytes.fromhex(re.sub("[:.-]", "", plain))
@@ -69,6 +69,13 @@ def _unquoted(text: str) -> str:
         return _CONTROLS.get(code, code)
 
     return _ESCAPE.sub(replace, text[1:-1])
+
+
+def _encoded(field: FilterField, text: str) -> bytes:
+    try:
+        return text.encode(errors="surrogateescape")  # an argument that is no UTF-8 stands for its bytes
+    except UnicodeEncodeError as error:
+        raise ValueTextError(f"{field.name}: a character that has no bytes ({error.reason})") from None
 
 
 def _named(field: FilterField, text: str) -> int | str | None:

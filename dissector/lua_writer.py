@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dissector import filter_names
 from dissector.spec import ALL_RECORDS, findings, libxc, libxl, model, xl
-from dissector.wire import machine
+from dissector.wire import machine, members
 from dissector.wire.limits import Limits
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dissector.spec.findings import Rule
 
-PURE = ("codec", "values", "dirtylist", "framer", "resync", "follower", "halfflow")
+PURE = ("codec", "json", "values", "dirtylist", "framer", "resync", "follower", "halfflow")
 """The parts that need no Wireshark, in the order they depend on each other."""
 WIRESHARK = ("fields", "text", "streams", "show", "statistics", "main")
 """The parts that show what those find, likewise."""
@@ -100,6 +100,52 @@ def _names(names: model.Enum | model.Flags | None) -> Table | None:
     return {"kind": kind, "values": names.values if isinstance(names, model.Enum) else names.bits}
 
 
+def _names_by(by: model.NamesBy | None) -> Table | None:
+    if by is None:
+        return None
+    names = {"/".join(map(str, values)): _names(names) for values, names in by.names.items()}
+    return {"fields": by.fields, "names": names}
+
+
+def _length(length: model.Length) -> Table:
+    return {
+        "minimum": length.minimum,
+        "step": length.step,
+        "maximum": length.maximum,
+        "exact": length.exact,
+        "tolerated": length.tolerated,
+    }
+
+
+def _layout(layout: model.Layout) -> Table:
+    return {
+        "key": layout.key,
+        "meaning": layout.meaning,
+        "brief": layout.brief,
+        "length": _length(layout.length),
+        "body": [_element(element) for element in layout.body],
+    }
+
+
+def _inside(choice: model.Choice | None) -> Table | None:
+    if choice is None:
+        return None
+    layouts = [{"value": value, "layout": _layout(layout)} for value, layout in choice.layouts.items()]
+    return {"by": choice.by, "field": choice.field or None, "layouts": layouts}
+
+
+def _scan(scan: model.Scan | None) -> Table | None:
+    if scan is None:
+        return None
+    return {
+        "starts": dict.fromkeys(scan.starts, True),
+        "characters": scan.characters,
+        "footer": scan.footer,
+        "footer_field": scan.footer_field,
+        "behind": scan.behind,
+    }
+
+
 def _field(field: model.Field) -> Table:
     const = field.const
     return {
@@ -113,6 +159,7 @@ def _field(field: model.Field) -> Table:
         "reserved": field.reserved,
         "hexadecimal": field.hexadecimal,
         "names": _names(field.names),
+        "names_by": _names_by(field.names_by),
         "meaning": field.meaning,
     }
 
@@ -129,6 +176,8 @@ def _element(element: model.Element) -> Table:
                 "const": element.const,
                 "text": element.text,
                 "meaning": element.meaning,
+                "inside": _inside(element.inside),
+                "members": [dataclasses.asdict(member) for member in element.members] or None,
             }
         case model.Array():
             items = [_element(item) for item in element.items]
@@ -137,6 +186,8 @@ def _element(element: model.Element) -> Table:
                 "name": element.name,
                 "count": element.count,
                 "meaning": element.meaning,
+                "last": None if element.last is None else {"name": element.last[0], "value": element.last[1]},
+                "scan": _scan(element.scan),
                 "items": items,
             }
         case model.PfnList():
@@ -151,6 +202,17 @@ def _element(element: model.Element) -> Table:
             return {"kind": "pages", "name": element.name, "pfns": element.pfns, "meaning": element.meaning}
         case model.StringPairs():
             return {"kind": "pairs", "name": element.name, "meaning": element.meaning}
+        case model.Numbers():
+            return {
+                "kind": "numbers",
+                "name": element.name,
+                "size": element.size,
+                "count": element.count,
+                "hexadecimal": element.hexadecimal,
+                "meaning": element.meaning,
+            }
+        case model.Skip():
+            return {"kind": "skip", "name": "", "size": element.size}
 
 
 def field_row(field: filter_names.FilterName) -> Table:
@@ -175,7 +237,6 @@ def key(record: model.Record) -> str:
 
 def record_table(record: model.Record) -> Table:
     """Return the definition of a record as a Lua table."""
-    length = record.length
     signature = None
     if record.signature is not None:
         signature = {"at": record.signature[0], "text": record.signature[1]}
@@ -190,13 +251,7 @@ def record_table(record: model.Record) -> Table:
         "guests": record.guests,
         "repeats": record.repeats,
         "once": record in machine.ONCE,
-        "length": {
-            "minimum": length.minimum,
-            "step": length.step,
-            "maximum": length.maximum,
-            "exact": length.exact,
-            "tolerated": length.tolerated,
-        },
+        "length": _length(record.length),
         "signature": signature,
         "body": [_element(element) for element in record.body],
     }
@@ -279,6 +334,8 @@ def constants() -> Table:
         "OPTIONAL_RECORD": model.OPTIONAL_RECORD,
         "DATA_PAGE_TYPES": dict.fromkeys(sorted(libxc.DATA_PAGE_TYPES), True),
         "PAGE_TYPE": libxc.PAGE_TYPE.values,
+        "LONGEST_JSON": members.LONGEST,
+        "LARGEST_MEMBER": members.LARGEST,
     }
 
 

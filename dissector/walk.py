@@ -60,7 +60,7 @@ class Walk:
                 start = position
                 position, passed = kernel.forward(buffer, position, end, form.shape, linktype, fast)
                 if kernel.latest is not None:
-                    time = form.time_at(buffer, kernel.latest_at)
+                    time = self._time_at(form, buffer, kernel.latest_at)
                     engine.passed(kernel.latest, number + kernel.latest_number + 1 if self.numbered else 0, time)
                 number += passed
                 if passed and recorder is not None:
@@ -90,6 +90,14 @@ class Walk:
             engine.frames = number
         if recorder is not None:
             recorder.flush()
+
+    @staticmethod
+    def _time_at(form: CaptureFormat, buffer: memoryview, position: int) -> int | None:
+        """Give the time of a packet that the kernel passed; None: of an interface that was never described."""
+        try:
+            return form.time_at(buffer, position)
+        except CaptureError:  # the kernel does not look at interfaces, and no packet that matters is concerned
+            return None
 
     def packet(self, packet: Packet, form: CaptureFormat | None = None, number: int = 0) -> list[Event]:
         """Take one packet; give the events that became known."""

@@ -84,6 +84,44 @@ local RECORDS = {
         length = "config_len",
         text = true,
         meaning = "configuration text",
+        members = {
+          {
+            name = "guest_name",
+            path = { "c_info", "name" },
+            kind = "text",
+            meaning = "name of the guest",
+          },
+          {
+            name = "guest_type",
+            path = { "c_info", "type" },
+            kind = "text",
+            meaning = "hvm, pv or pvh",
+          },
+          {
+            name = "guest_uuid",
+            path = { "c_info", "uuid" },
+            kind = "text",
+            meaning = "UUID of the guest",
+          },
+          {
+            name = "max_vcpus",
+            path = { "b_info", "max_vcpus" },
+            kind = "number",
+            meaning = "virtual cpus",
+          },
+          {
+            name = "max_memkb",
+            path = { "b_info", "max_memkb" },
+            kind = "number",
+            meaning = "most memory, KiB",
+          },
+          {
+            name = "target_memkb",
+            path = { "b_info", "target_memkb" },
+            kind = "number",
+            meaning = "memory it is to have, KiB",
+          },
+        },
       },
       { kind = "bytes", name = "surplus", meaning = "bytes that readers skip" },
     },
@@ -338,7 +376,114 @@ local RECORDS = {
         meaning = "which device model wrote this",
       },
       { kind = "field", name = "index", size = 4, reserved = true, meaning = "always 0" },
-      { kind = "bytes", name = "emulator_ctx", meaning = "opaque save blob" },
+      {
+        kind = "bytes",
+        name = "emulator_ctx",
+        meaning = "opaque save blob",
+        inside = {
+          by = "prefix",
+          layouts = {
+            {
+              value = "QEVM",
+              layout = {
+                key = "qemu",
+                meaning = "save file of QEMU",
+                brief = true,
+                length = { minimum = 9, step = 1, exact = {}, tolerated = {} },
+                body = {
+                  {
+                    kind = "bytes",
+                    name = "magic",
+                    length = 4,
+                    const = "QEVM",
+                    meaning = "ASCII QEVM",
+                  },
+                  {
+                    kind = "field",
+                    name = "version",
+                    size = 4,
+                    order = "big",
+                    meaning = "version of the format, 3",
+                  },
+                  {
+                    kind = "array",
+                    name = "device",
+                    meaning = "sections",
+                    scan = {
+                      starts = { [4] = true },
+                      characters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:/@ -",
+                      footer = 126,
+                      footer_field = "section_id",
+                      behind = 1,
+                    },
+                    items = {
+                      {
+                        kind = "field",
+                        name = "kind",
+                        size = 1,
+                        order = "big",
+                        names = { kind = "enum", values = { [1] = "START", [4] = "FULL" } },
+                        meaning = "what begins here",
+                      },
+                      {
+                        kind = "field",
+                        name = "section_id",
+                        size = 4,
+                        order = "big",
+                        maximum = 4095,
+                        meaning = "number of the section",
+                      },
+                      {
+                        kind = "field",
+                        name = "idstr_size",
+                        size = 1,
+                        order = "big",
+                        meaning = "bytes of the name",
+                      },
+                      {
+                        kind = "bytes",
+                        name = "idstr",
+                        length = "idstr_size",
+                        text = true,
+                        meaning = "name: path of the device and kind of state",
+                      },
+                      {
+                        kind = "field",
+                        name = "instance_id",
+                        size = 4,
+                        order = "big",
+                        meaning = "which one of several",
+                      },
+                      {
+                        kind = "field",
+                        name = "version_id",
+                        size = 4,
+                        order = "big",
+                        maximum = 255,
+                        meaning = "version of the device's state",
+                      },
+                      {
+                        kind = "bytes",
+                        name = "state",
+                        meaning = "state of the device, up to the next section (inferred)",
+                      },
+                    },
+                  },
+                  {
+                    kind = "field",
+                    name = "eof",
+                    size = 1,
+                    order = "big",
+                    const = "\000",
+                    const_value = 0,
+                    meaning = "0: end of the file",
+                  },
+                },
+              },
+            },
+          },
+        },
+      },
     },
   },
   ["libxl.CHECKPOINT_END"] = {
@@ -602,7 +747,637 @@ local RECORDS = {
     body = {
       { kind = "field", name = "vcpu_id", size = 4, maximum = 8191, meaning = "virtual cpu" },
       { kind = "field", name = "reserved", size = 4, reserved = true, meaning = "zero" },
-      { kind = "bytes", name = "context", meaning = "vcpu_guest_context of the guest's width" },
+      {
+        kind = "bytes",
+        name = "context",
+        meaning = "vcpu_guest_context of the guest's width",
+        inside = {
+          by = "length",
+          layouts = {
+            {
+              value = 5168,
+              layout = {
+                key = "context_64",
+                meaning = "vcpu_guest_context of a 64-bit guest",
+                length = { minimum = 0, step = 1, exact = { 5168 }, tolerated = {} },
+                body = {
+                  { kind = "bytes", name = "fpu_ctxt", length = 512, meaning = "FXSAVE image" },
+                  {
+                    kind = "field",
+                    name = "flags",
+                    size = 8,
+                    hexadecimal = true,
+                    names = {
+                      kind = "flags",
+                      values = {
+                        [0] = "I387_VALID",
+                        [2] = "IN_KERNEL",
+                        [3] = "FAILSAFE_DISABLES_EVENTS",
+                        [4] = "SYSCALL_DISABLES_EVENTS",
+                        [5] = "ONLINE",
+                      },
+                    },
+                    meaning = "state of the vcpu",
+                  },
+                  {
+                    kind = "field",
+                    name = "r15",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "r14",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "r13",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "r12",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "rbp",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "rbx",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "r11",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "r10",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "r9",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "r8",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "rax",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "rcx",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "rdx",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "rsi",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "rdi",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "error_code",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "of the last exception",
+                  },
+                  {
+                    kind = "field",
+                    name = "entry_vector",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "its vector",
+                  },
+                  {
+                    kind = "field",
+                    name = "rip",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "instruction pointer",
+                  },
+                  {
+                    kind = "field",
+                    name = "cs",
+                    size = 2,
+                    hexadecimal = true,
+                    meaning = "selector",
+                  },
+                  { kind = "skip", name = "", size = 2 },
+                  {
+                    kind = "field",
+                    name = "saved_upcall_mask",
+                    size = 1,
+                    meaning = "events were masked",
+                  },
+                  { kind = "skip", name = "", size = 3 },
+                  {
+                    kind = "field",
+                    name = "rflags",
+                    size = 8,
+                    hexadecimal = true,
+                    names = {
+                      kind = "flags",
+                      values = {
+                        [0] = "CF",
+                        [2] = "PF",
+                        [4] = "AF",
+                        [6] = "ZF",
+                        [7] = "SF",
+                        [8] = "TF",
+                        [9] = "IF",
+                        [10] = "DF",
+                        [11] = "OF",
+                        [14] = "NT",
+                        [16] = "RF",
+                        [17] = "VM",
+                        [18] = "AC",
+                        [19] = "VIF",
+                        [20] = "VIP",
+                        [21] = "ID",
+                      },
+                    },
+                    meaning = "flags",
+                  },
+                  {
+                    kind = "field",
+                    name = "rsp",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "stack pointer",
+                  },
+                  {
+                    kind = "field",
+                    name = "ss",
+                    size = 2,
+                    hexadecimal = true,
+                    meaning = "selector",
+                  },
+                  { kind = "skip", name = "", size = 6 },
+                  {
+                    kind = "field",
+                    name = "es",
+                    size = 2,
+                    hexadecimal = true,
+                    meaning = "selector",
+                  },
+                  { kind = "skip", name = "", size = 6 },
+                  {
+                    kind = "field",
+                    name = "ds",
+                    size = 2,
+                    hexadecimal = true,
+                    meaning = "selector",
+                  },
+                  { kind = "skip", name = "", size = 6 },
+                  {
+                    kind = "field",
+                    name = "fs",
+                    size = 2,
+                    hexadecimal = true,
+                    meaning = "selector",
+                  },
+                  { kind = "skip", name = "", size = 6 },
+                  {
+                    kind = "field",
+                    name = "gs",
+                    size = 2,
+                    hexadecimal = true,
+                    meaning = "selector",
+                  },
+                  { kind = "skip", name = "", size = 6 },
+                  {
+                    kind = "bytes",
+                    name = "trap_ctxt",
+                    length = 4096,
+                    meaning = "exception handlers",
+                  },
+                  {
+                    kind = "field",
+                    name = "ldt_base",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "descriptor table",
+                  },
+                  { kind = "field", name = "ldt_ents", size = 8, meaning = "its entries" },
+                  {
+                    kind = "numbers",
+                    name = "gdt_frames",
+                    size = 8,
+                    count = 16,
+                    hexadecimal = true,
+                    meaning = "pfns of the descriptor table",
+                  },
+                  { kind = "field", name = "gdt_ents", size = 8, meaning = "its entries" },
+                  {
+                    kind = "field",
+                    name = "kernel_ss",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "kernel stack",
+                  },
+                  {
+                    kind = "field",
+                    name = "kernel_sp",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "kernel stack",
+                  },
+                  {
+                    kind = "numbers",
+                    name = "ctrlreg",
+                    size = 8,
+                    count = 8,
+                    hexadecimal = true,
+                    meaning = "cr0 to cr7; 3: pfn of the page tables, 1: of those of user space",
+                  },
+                  {
+                    kind = "numbers",
+                    name = "debugreg",
+                    size = 8,
+                    count = 8,
+                    hexadecimal = true,
+                    meaning = "dr0 to dr7",
+                  },
+                  {
+                    kind = "field",
+                    name = "event_callback_eip",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "entry point",
+                  },
+                  {
+                    kind = "field",
+                    name = "failsafe_callback_eip",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "entry point",
+                  },
+                  {
+                    kind = "field",
+                    name = "syscall_callback_eip",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "entry point",
+                  },
+                  {
+                    kind = "field",
+                    name = "vm_assist",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "what Xen does for the guest",
+                  },
+                  {
+                    kind = "field",
+                    name = "fs_base",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "base",
+                  },
+                  {
+                    kind = "field",
+                    name = "gs_base_kernel",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "base",
+                  },
+                  {
+                    kind = "field",
+                    name = "gs_base_user",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "base",
+                  },
+                },
+              },
+            },
+            {
+              value = 2800,
+              layout = {
+                key = "context_32",
+                meaning = "vcpu_guest_context of a 32-bit guest",
+                length = { minimum = 0, step = 1, exact = { 2800 }, tolerated = {} },
+                body = {
+                  { kind = "bytes", name = "fpu_ctxt", length = 512, meaning = "FXSAVE image" },
+                  {
+                    kind = "field",
+                    name = "flags",
+                    size = 4,
+                    hexadecimal = true,
+                    names = {
+                      kind = "flags",
+                      values = {
+                        [0] = "I387_VALID",
+                        [2] = "IN_KERNEL",
+                        [3] = "FAILSAFE_DISABLES_EVENTS",
+                        [4] = "SYSCALL_DISABLES_EVENTS",
+                        [5] = "ONLINE",
+                      },
+                    },
+                    meaning = "state of the vcpu",
+                  },
+                  {
+                    kind = "field",
+                    name = "ebx",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "ecx",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "edx",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "esi",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "edi",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "ebp",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "eax",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "general register",
+                  },
+                  {
+                    kind = "field",
+                    name = "error_code",
+                    size = 2,
+                    hexadecimal = true,
+                    meaning = "of the last exception",
+                  },
+                  {
+                    kind = "field",
+                    name = "entry_vector",
+                    size = 2,
+                    hexadecimal = true,
+                    meaning = "its vector",
+                  },
+                  {
+                    kind = "field",
+                    name = "eip",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "instruction pointer",
+                  },
+                  {
+                    kind = "field",
+                    name = "cs",
+                    size = 2,
+                    hexadecimal = true,
+                    meaning = "selector",
+                  },
+                  {
+                    kind = "field",
+                    name = "saved_upcall_mask",
+                    size = 1,
+                    meaning = "events were masked",
+                  },
+                  { kind = "skip", name = "", size = 1 },
+                  {
+                    kind = "field",
+                    name = "eflags",
+                    size = 4,
+                    hexadecimal = true,
+                    names = {
+                      kind = "flags",
+                      values = {
+                        [0] = "CF",
+                        [2] = "PF",
+                        [4] = "AF",
+                        [6] = "ZF",
+                        [7] = "SF",
+                        [8] = "TF",
+                        [9] = "IF",
+                        [10] = "DF",
+                        [11] = "OF",
+                        [14] = "NT",
+                        [16] = "RF",
+                        [17] = "VM",
+                        [18] = "AC",
+                        [19] = "VIF",
+                        [20] = "VIP",
+                        [21] = "ID",
+                      },
+                    },
+                    meaning = "flags",
+                  },
+                  {
+                    kind = "field",
+                    name = "esp",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "stack pointer",
+                  },
+                  {
+                    kind = "field",
+                    name = "ss",
+                    size = 2,
+                    hexadecimal = true,
+                    meaning = "selector",
+                  },
+                  { kind = "skip", name = "", size = 2 },
+                  {
+                    kind = "field",
+                    name = "es",
+                    size = 2,
+                    hexadecimal = true,
+                    meaning = "selector",
+                  },
+                  { kind = "skip", name = "", size = 2 },
+                  {
+                    kind = "field",
+                    name = "ds",
+                    size = 2,
+                    hexadecimal = true,
+                    meaning = "selector",
+                  },
+                  { kind = "skip", name = "", size = 2 },
+                  {
+                    kind = "field",
+                    name = "fs",
+                    size = 2,
+                    hexadecimal = true,
+                    meaning = "selector",
+                  },
+                  { kind = "skip", name = "", size = 2 },
+                  {
+                    kind = "field",
+                    name = "gs",
+                    size = 2,
+                    hexadecimal = true,
+                    meaning = "selector",
+                  },
+                  { kind = "skip", name = "", size = 2 },
+                  {
+                    kind = "bytes",
+                    name = "trap_ctxt",
+                    length = 2048,
+                    meaning = "exception handlers",
+                  },
+                  {
+                    kind = "field",
+                    name = "ldt_base",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "descriptor table",
+                  },
+                  { kind = "field", name = "ldt_ents", size = 4, meaning = "its entries" },
+                  {
+                    kind = "numbers",
+                    name = "gdt_frames",
+                    size = 4,
+                    count = 16,
+                    hexadecimal = true,
+                    meaning = "pfns of the descriptor table",
+                  },
+                  { kind = "field", name = "gdt_ents", size = 4, meaning = "its entries" },
+                  {
+                    kind = "field",
+                    name = "kernel_ss",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "kernel stack",
+                  },
+                  {
+                    kind = "field",
+                    name = "kernel_sp",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "kernel stack",
+                  },
+                  {
+                    kind = "numbers",
+                    name = "ctrlreg",
+                    size = 4,
+                    count = 8,
+                    hexadecimal = true,
+                    meaning = "cr0 to cr7; 3: page tables, as pfn << 12 | pfn >> 20",
+                  },
+                  {
+                    kind = "numbers",
+                    name = "debugreg",
+                    size = 4,
+                    count = 8,
+                    hexadecimal = true,
+                    meaning = "dr0 to dr7",
+                  },
+                  {
+                    kind = "field",
+                    name = "event_callback_cs",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "entry point",
+                  },
+                  {
+                    kind = "field",
+                    name = "event_callback_eip",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "entry point",
+                  },
+                  {
+                    kind = "field",
+                    name = "failsafe_callback_cs",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "entry point",
+                  },
+                  {
+                    kind = "field",
+                    name = "failsafe_callback_eip",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "entry point",
+                  },
+                  {
+                    kind = "field",
+                    name = "vm_assist",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "what Xen does for the guest",
+                  },
+                },
+              },
+            },
+          },
+        },
+      },
     },
   },
   ["libxc.X86_PV_VCPU_EXTENDED"] = {
@@ -718,6 +1493,31 @@ local RECORDS = {
         name = "xcr0",
         size = 8,
         hexadecimal = true,
+        names = {
+          kind = "flags",
+          values = {
+            [0] = "x87",
+            [1] = "SSE",
+            [2] = "YMM",
+            [3] = "BNDREGS",
+            [4] = "BNDCSR",
+            [5] = "OPMASK",
+            [6] = "ZMM",
+            [7] = "HI_ZMM",
+            [8] = "PT",
+            [9] = "PKRU",
+            [10] = "PASID",
+            [11] = "CET_U",
+            [12] = "CET_S",
+            [13] = "HDC",
+            [14] = "UINTR",
+            [15] = "LBR",
+            [16] = "HWP",
+            [17] = "TILE_CFG",
+            [18] = "TILE_DATA",
+            [62] = "LWP",
+          },
+        },
         meaning = "enabled state components",
       },
       {
@@ -725,9 +1525,99 @@ local RECORDS = {
         name = "xcr0_accum",
         size = 8,
         hexadecimal = true,
+        names = {
+          kind = "flags",
+          values = {
+            [0] = "x87",
+            [1] = "SSE",
+            [2] = "YMM",
+            [3] = "BNDREGS",
+            [4] = "BNDCSR",
+            [5] = "OPMASK",
+            [6] = "ZMM",
+            [7] = "HI_ZMM",
+            [8] = "PT",
+            [9] = "PKRU",
+            [10] = "PASID",
+            [11] = "CET_U",
+            [12] = "CET_S",
+            [13] = "HDC",
+            [14] = "UINTR",
+            [15] = "LBR",
+            [16] = "HWP",
+            [17] = "TILE_CFG",
+            [18] = "TILE_DATA",
+            [62] = "LWP",
+          },
+        },
         meaning = "components that were ever enabled",
       },
-      { kind = "bytes", name = "xsave_area", meaning = "XSAVE image in standard format" },
+      {
+        kind = "bytes",
+        name = "xsave_area",
+        meaning = "XSAVE image in standard format",
+        inside = {
+          by = "prefix",
+          layouts = {
+            {
+              value = "",
+              layout = {
+                key = "xsave",
+                meaning = "XSAVE image in standard format",
+                length = { minimum = 576, step = 1, exact = {}, tolerated = {} },
+                body = {
+                  { kind = "bytes", name = "fpu_sse", length = 512, meaning = "FXSAVE image" },
+                  {
+                    kind = "field",
+                    name = "xstate_bv",
+                    size = 8,
+                    hexadecimal = true,
+                    names = {
+                      kind = "flags",
+                      values = {
+                        [0] = "x87",
+                        [1] = "SSE",
+                        [2] = "YMM",
+                        [3] = "BNDREGS",
+                        [4] = "BNDCSR",
+                        [5] = "OPMASK",
+                        [6] = "ZMM",
+                        [7] = "HI_ZMM",
+                        [8] = "PT",
+                        [9] = "PKRU",
+                        [10] = "PASID",
+                        [11] = "CET_U",
+                        [12] = "CET_S",
+                        [13] = "HDC",
+                        [14] = "UINTR",
+                        [15] = "LBR",
+                        [16] = "HWP",
+                        [17] = "TILE_CFG",
+                        [18] = "TILE_DATA",
+                        [62] = "LWP",
+                      },
+                    },
+                    meaning = "components that are not in their initial state",
+                  },
+                  {
+                    kind = "field",
+                    name = "xcomp_bv",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "zero: not compacted",
+                  },
+                  { kind = "skip", name = "", size = 48 },
+                  {
+                    kind = "bytes",
+                    name = "extended",
+                    meaning = "extended components, by their offsets in CPUID leaf 0xd",
+                  },
+                },
+              },
+            },
+          },
+        },
+      },
     },
   },
   ["libxc.SHARED_INFO"] = {
@@ -740,7 +1630,337 @@ local RECORDS = {
     direction = "forward",
     guests = "PV",
     length = { minimum = 0, step = 1, exact = { 4096 }, tolerated = {} },
-    body = { { kind = "bytes", name = "shared_info", length = 4096, meaning = "one page" } },
+    body = {
+      {
+        kind = "bytes",
+        name = "shared_info",
+        length = 4096,
+        meaning = "one page",
+        inside = {
+          by = "zeros",
+          layouts = {
+            {
+              value = 2344,
+              layout = {
+                key = "shared_info_32",
+                meaning = "shared info of a 32-bit guest",
+                length = { minimum = 0, step = 1, exact = { 4096 }, tolerated = {} },
+                body = {
+                  {
+                    kind = "array",
+                    name = "vcpu_info",
+                    count = 32,
+                    meaning = "vcpus",
+                    items = {
+                      {
+                        kind = "field",
+                        name = "evtchn_upcall_pending",
+                        size = 1,
+                        meaning = "an event waits",
+                      },
+                      {
+                        kind = "field",
+                        name = "evtchn_upcall_mask",
+                        size = 1,
+                        meaning = "events are masked",
+                      },
+                      { kind = "skip", name = "", size = 2 },
+                      {
+                        kind = "field",
+                        name = "evtchn_pending_sel",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "words of the bitmap with events",
+                      },
+                      {
+                        kind = "field",
+                        name = "cr2",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "address of the last page fault",
+                      },
+                      { kind = "skip", name = "", size = 20 },
+                      {
+                        kind = "field",
+                        name = "version",
+                        size = 4,
+                        meaning = "odd while it is written",
+                      },
+                      { kind = "skip", name = "", size = 4 },
+                      {
+                        kind = "field",
+                        name = "tsc_timestamp",
+                        size = 8,
+                        meaning = "TSC when the time was taken",
+                      },
+                      {
+                        kind = "field",
+                        name = "system_time",
+                        size = 8,
+                        meaning = "nanoseconds then",
+                      },
+                      {
+                        kind = "field",
+                        name = "tsc_to_system_mul",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "factor",
+                      },
+                      {
+                        kind = "field",
+                        name = "tsc_shift",
+                        size = 1,
+                        hexadecimal = true,
+                        meaning = "shift, a signed number",
+                      },
+                      {
+                        kind = "field",
+                        name = "time_flags",
+                        size = 1,
+                        hexadecimal = true,
+                        meaning = "bit 0: the TSC is stable",
+                      },
+                      { kind = "skip", name = "", size = 2 },
+                    },
+                  },
+                  {
+                    kind = "bytes",
+                    name = "evtchn_pending",
+                    length = 128,
+                    meaning = "bit per event channel",
+                  },
+                  {
+                    kind = "bytes",
+                    name = "evtchn_mask",
+                    length = 128,
+                    meaning = "bit per event channel",
+                  },
+                  {
+                    kind = "field",
+                    name = "wc_version",
+                    size = 4,
+                    meaning = "odd while it is written",
+                  },
+                  {
+                    kind = "field",
+                    name = "wc_sec",
+                    size = 4,
+                    meaning = "wall clock at boot, seconds",
+                  },
+                  { kind = "field", name = "wc_nsec", size = 4, meaning = "and nanoseconds" },
+                  {
+                    kind = "field",
+                    name = "max_pfn",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "highest pfn of the guest",
+                  },
+                  {
+                    kind = "field",
+                    name = "pfn_to_mfn_frame_list_list",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "root of the guest's p2m tree",
+                  },
+                  {
+                    kind = "field",
+                    name = "nmi_reason",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "why an NMI came",
+                  },
+                  {
+                    kind = "field",
+                    name = "p2m_cr3",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "page tables of the linear p2m; 0: the tree is used",
+                  },
+                  {
+                    kind = "field",
+                    name = "p2m_vaddr",
+                    size = 4,
+                    hexadecimal = true,
+                    meaning = "where the linear p2m is",
+                  },
+                  {
+                    kind = "field",
+                    name = "p2m_generation",
+                    size = 4,
+                    meaning = "odd while the p2m is changed",
+                  },
+                  {
+                    kind = "field",
+                    name = "wc_sec_hi",
+                    size = 4,
+                    meaning = "upper half of the seconds",
+                  },
+                },
+              },
+            },
+            {
+              value = 3136,
+              layout = {
+                key = "shared_info_64",
+                meaning = "shared info of a 64-bit guest",
+                length = { minimum = 0, step = 1, exact = { 4096 }, tolerated = {} },
+                body = {
+                  {
+                    kind = "array",
+                    name = "vcpu_info",
+                    count = 32,
+                    meaning = "vcpus",
+                    items = {
+                      {
+                        kind = "field",
+                        name = "evtchn_upcall_pending",
+                        size = 1,
+                        meaning = "an event waits",
+                      },
+                      {
+                        kind = "field",
+                        name = "evtchn_upcall_mask",
+                        size = 1,
+                        meaning = "events are masked",
+                      },
+                      { kind = "skip", name = "", size = 6 },
+                      {
+                        kind = "field",
+                        name = "evtchn_pending_sel",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "words of the bitmap with events",
+                      },
+                      {
+                        kind = "field",
+                        name = "cr2",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "address of the last page fault",
+                      },
+                      { kind = "skip", name = "", size = 8 },
+                      {
+                        kind = "field",
+                        name = "version",
+                        size = 4,
+                        meaning = "odd while it is written",
+                      },
+                      { kind = "skip", name = "", size = 4 },
+                      {
+                        kind = "field",
+                        name = "tsc_timestamp",
+                        size = 8,
+                        meaning = "TSC when the time was taken",
+                      },
+                      {
+                        kind = "field",
+                        name = "system_time",
+                        size = 8,
+                        meaning = "nanoseconds then",
+                      },
+                      {
+                        kind = "field",
+                        name = "tsc_to_system_mul",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "factor",
+                      },
+                      {
+                        kind = "field",
+                        name = "tsc_shift",
+                        size = 1,
+                        hexadecimal = true,
+                        meaning = "shift, a signed number",
+                      },
+                      {
+                        kind = "field",
+                        name = "time_flags",
+                        size = 1,
+                        hexadecimal = true,
+                        meaning = "bit 0: the TSC is stable",
+                      },
+                      { kind = "skip", name = "", size = 2 },
+                    },
+                  },
+                  {
+                    kind = "bytes",
+                    name = "evtchn_pending",
+                    length = 512,
+                    meaning = "bit per event channel",
+                  },
+                  {
+                    kind = "bytes",
+                    name = "evtchn_mask",
+                    length = 512,
+                    meaning = "bit per event channel",
+                  },
+                  {
+                    kind = "field",
+                    name = "wc_version",
+                    size = 4,
+                    meaning = "odd while it is written",
+                  },
+                  {
+                    kind = "field",
+                    name = "wc_sec",
+                    size = 4,
+                    meaning = "wall clock at boot, seconds",
+                  },
+                  { kind = "field", name = "wc_nsec", size = 4, meaning = "and nanoseconds" },
+                  {
+                    kind = "field",
+                    name = "wc_sec_hi",
+                    size = 4,
+                    meaning = "upper half of the seconds",
+                  },
+                  {
+                    kind = "field",
+                    name = "max_pfn",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "highest pfn of the guest",
+                  },
+                  {
+                    kind = "field",
+                    name = "pfn_to_mfn_frame_list_list",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "root of the guest's p2m tree",
+                  },
+                  {
+                    kind = "field",
+                    name = "nmi_reason",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "why an NMI came",
+                  },
+                  {
+                    kind = "field",
+                    name = "p2m_cr3",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "page tables of the linear p2m; 0: the tree is used",
+                  },
+                  {
+                    kind = "field",
+                    name = "p2m_vaddr",
+                    size = 8,
+                    hexadecimal = true,
+                    meaning = "where the linear p2m is",
+                  },
+                  {
+                    kind = "field",
+                    name = "p2m_generation",
+                    size = 8,
+                    meaning = "odd while the p2m is changed",
+                  },
+                },
+              },
+            },
+          },
+        },
+      },
+    },
   },
   ["libxc.X86_TSC_INFO"] = {
     key = "libxc.X86_TSC_INFO",
@@ -792,6 +2012,7 @@ local RECORDS = {
         kind = "array",
         name = "section",
         meaning = "save sections",
+        last = { name = "typecode", value = 0 },
         items = {
           {
             kind = "field",
@@ -827,7 +2048,2018 @@ local RECORDS = {
           },
           { kind = "field", name = "instance", size = 2, meaning = "vcpu or device number" },
           { kind = "field", name = "length", size = 4, meaning = "bytes of data" },
-          { kind = "bytes", name = "data", length = "length", meaning = "section contents" },
+          {
+            kind = "bytes",
+            name = "data",
+            length = "length",
+            meaning = "section contents",
+            inside = {
+              by = "field",
+              field = "typecode",
+              layouts = {
+                {
+                  value = 1,
+                  layout = {
+                    key = "header",
+                    meaning = "which Xen wrote this, and on what",
+                    brief = true,
+                    length = { minimum = 0, step = 1, exact = { 24 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "field",
+                        name = "magic",
+                        size = 4,
+                        const = "T8\018\134",
+                        const_value = 1412960902,
+                        hexadecimal = true,
+                        meaning = "0x54381286",
+                      },
+                      {
+                        kind = "field",
+                        name = "version",
+                        size = 4,
+                        const = "\000\000\000\001",
+                        const_value = 1,
+                        meaning = "version of the format, always 1",
+                      },
+                      {
+                        kind = "field",
+                        name = "changeset",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "meant to be Xen's changeset; 0 or all ones in practice",
+                      },
+                      {
+                        kind = "field",
+                        name = "cpuid",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "CPUID leaf 1 EAX of the sending host: family, model, stepping",
+                      },
+                      {
+                        kind = "field",
+                        name = "gtsc_khz",
+                        size = 4,
+                        meaning = "TSC frequency of the guest, kHz",
+                      },
+                    },
+                  },
+                },
+                {
+                  value = 2,
+                  layout = {
+                    key = "cpu",
+                    meaning = "registers of a vcpu that is online",
+                    length = { minimum = 0, step = 1, exact = { 1032, 1024 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "bytes",
+                        name = "fpu_regs",
+                        length = 512,
+                        meaning = "FXSAVE image",
+                      },
+                      {
+                        kind = "field",
+                        name = "rax",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "rbx",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "rcx",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "rdx",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "rbp",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "rsi",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "rdi",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "rsp",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "r8",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "r9",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "r10",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "r11",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "r12",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "r13",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "r14",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "r15",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "rip",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "general register",
+                      },
+                      {
+                        kind = "field",
+                        name = "rflags",
+                        size = 8,
+                        hexadecimal = true,
+                        names = {
+                          kind = "flags",
+                          values = {
+                            [0] = "CF",
+                            [2] = "PF",
+                            [4] = "AF",
+                            [6] = "ZF",
+                            [7] = "SF",
+                            [8] = "TF",
+                            [9] = "IF",
+                            [10] = "DF",
+                            [11] = "OF",
+                            [14] = "NT",
+                            [16] = "RF",
+                            [17] = "VM",
+                            [18] = "AC",
+                            [19] = "VIF",
+                            [20] = "VIP",
+                            [21] = "ID",
+                          },
+                        },
+                        meaning = "flags",
+                      },
+                      {
+                        kind = "field",
+                        name = "cr0",
+                        size = 8,
+                        hexadecimal = true,
+                        names = {
+                          kind = "flags",
+                          values = {
+                            [0] = "PE",
+                            [1] = "MP",
+                            [2] = "EM",
+                            [3] = "TS",
+                            [4] = "ET",
+                            [5] = "NE",
+                            [16] = "WP",
+                            [18] = "AM",
+                            [29] = "NW",
+                            [30] = "CD",
+                            [31] = "PG",
+                          },
+                        },
+                        meaning = "control register",
+                      },
+                      {
+                        kind = "field",
+                        name = "cr2",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "control register",
+                      },
+                      {
+                        kind = "field",
+                        name = "cr3",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "control register",
+                      },
+                      {
+                        kind = "field",
+                        name = "cr4",
+                        size = 8,
+                        hexadecimal = true,
+                        names = {
+                          kind = "flags",
+                          values = {
+                            [0] = "VME",
+                            [1] = "PVI",
+                            [2] = "TSD",
+                            [3] = "DE",
+                            [4] = "PSE",
+                            [5] = "PAE",
+                            [6] = "MCE",
+                            [7] = "PGE",
+                            [8] = "PCE",
+                            [9] = "OSFXSR",
+                            [10] = "OSXMMEXCPT",
+                            [11] = "UMIP",
+                            [12] = "LA57",
+                            [13] = "VMXE",
+                            [14] = "SMXE",
+                            [16] = "FSGSBASE",
+                            [17] = "PCIDE",
+                            [18] = "OSXSAVE",
+                            [20] = "SMEP",
+                            [21] = "SMAP",
+                            [22] = "PKE",
+                            [23] = "CET",
+                            [24] = "PKS",
+                            [25] = "UINTR",
+                          },
+                        },
+                        meaning = "control register",
+                      },
+                      {
+                        kind = "field",
+                        name = "dr0",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "debug register",
+                      },
+                      {
+                        kind = "field",
+                        name = "dr1",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "debug register",
+                      },
+                      {
+                        kind = "field",
+                        name = "dr2",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "debug register",
+                      },
+                      {
+                        kind = "field",
+                        name = "dr3",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "debug register",
+                      },
+                      {
+                        kind = "field",
+                        name = "dr6",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "debug register",
+                      },
+                      {
+                        kind = "field",
+                        name = "dr7",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "debug register",
+                      },
+                      {
+                        kind = "field",
+                        name = "cs_sel",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "selector",
+                      },
+                      {
+                        kind = "field",
+                        name = "ds_sel",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "selector",
+                      },
+                      {
+                        kind = "field",
+                        name = "es_sel",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "selector",
+                      },
+                      {
+                        kind = "field",
+                        name = "fs_sel",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "selector",
+                      },
+                      {
+                        kind = "field",
+                        name = "gs_sel",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "selector",
+                      },
+                      {
+                        kind = "field",
+                        name = "ss_sel",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "selector",
+                      },
+                      {
+                        kind = "field",
+                        name = "tr_sel",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "selector",
+                      },
+                      {
+                        kind = "field",
+                        name = "ldtr_sel",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "selector",
+                      },
+                      {
+                        kind = "field",
+                        name = "cs_limit",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "limit",
+                      },
+                      {
+                        kind = "field",
+                        name = "ds_limit",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "limit",
+                      },
+                      {
+                        kind = "field",
+                        name = "es_limit",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "limit",
+                      },
+                      {
+                        kind = "field",
+                        name = "fs_limit",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "limit",
+                      },
+                      {
+                        kind = "field",
+                        name = "gs_limit",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "limit",
+                      },
+                      {
+                        kind = "field",
+                        name = "ss_limit",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "limit",
+                      },
+                      {
+                        kind = "field",
+                        name = "tr_limit",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "limit",
+                      },
+                      {
+                        kind = "field",
+                        name = "ldtr_limit",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "limit",
+                      },
+                      {
+                        kind = "field",
+                        name = "idtr_limit",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "limit",
+                      },
+                      {
+                        kind = "field",
+                        name = "gdtr_limit",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "limit",
+                      },
+                      {
+                        kind = "field",
+                        name = "cs_base",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "base",
+                      },
+                      {
+                        kind = "field",
+                        name = "ds_base",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "base",
+                      },
+                      {
+                        kind = "field",
+                        name = "es_base",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "base",
+                      },
+                      {
+                        kind = "field",
+                        name = "fs_base",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "base",
+                      },
+                      {
+                        kind = "field",
+                        name = "gs_base",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "base",
+                      },
+                      {
+                        kind = "field",
+                        name = "ss_base",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "base",
+                      },
+                      {
+                        kind = "field",
+                        name = "tr_base",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "base",
+                      },
+                      {
+                        kind = "field",
+                        name = "ldtr_base",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "base",
+                      },
+                      {
+                        kind = "field",
+                        name = "idtr_base",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "base",
+                      },
+                      {
+                        kind = "field",
+                        name = "gdtr_base",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "base",
+                      },
+                      {
+                        kind = "field",
+                        name = "cs_arbytes",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+                      },
+                      {
+                        kind = "field",
+                        name = "ds_arbytes",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+                      },
+                      {
+                        kind = "field",
+                        name = "es_arbytes",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+                      },
+                      {
+                        kind = "field",
+                        name = "fs_arbytes",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+                      },
+                      {
+                        kind = "field",
+                        name = "gs_arbytes",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+                      },
+                      {
+                        kind = "field",
+                        name = "ss_arbytes",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+                      },
+                      {
+                        kind = "field",
+                        name = "tr_arbytes",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+                      },
+                      {
+                        kind = "field",
+                        name = "ldtr_arbytes",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+                      },
+                      {
+                        kind = "field",
+                        name = "sysenter_cs",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "sysenter",
+                      },
+                      {
+                        kind = "field",
+                        name = "sysenter_esp",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "sysenter",
+                      },
+                      {
+                        kind = "field",
+                        name = "sysenter_eip",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "sysenter",
+                      },
+                      {
+                        kind = "field",
+                        name = "shadow_gs",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "KERNEL_GS_BASE",
+                      },
+                      {
+                        kind = "field",
+                        name = "msr_flags",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "obsolete, ignored",
+                      },
+                      {
+                        kind = "field",
+                        name = "msr_lstar",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "system call",
+                      },
+                      {
+                        kind = "field",
+                        name = "msr_star",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "system call",
+                      },
+                      {
+                        kind = "field",
+                        name = "msr_cstar",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "system call",
+                      },
+                      {
+                        kind = "field",
+                        name = "msr_syscall_mask",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "system call",
+                      },
+                      {
+                        kind = "field",
+                        name = "msr_efer",
+                        size = 8,
+                        hexadecimal = true,
+                        names = {
+                          kind = "flags",
+                          values = {
+                            [0] = "SCE",
+                            [8] = "LME",
+                            [10] = "LMA",
+                            [11] = "NXE",
+                            [12] = "SVME",
+                            [13] = "LMSLE",
+                            [14] = "FFXSE",
+                            [20] = "AIBRSE",
+                          },
+                        },
+                        meaning = "extended features",
+                      },
+                      {
+                        kind = "field",
+                        name = "msr_tsc_aux",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "what RDTSCP gives besides",
+                      },
+                      {
+                        kind = "field",
+                        name = "tsc",
+                        size = 8,
+                        meaning = "time stamp counter as the guest sees it",
+                      },
+                      {
+                        kind = "field",
+                        name = "pending_event",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vector 0-7, type 8-10, error_code valid 11, event valid 31",
+                      },
+                      {
+                        kind = "field",
+                        name = "error_code",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "of the pending event",
+                      },
+                      {
+                        kind = "field",
+                        name = "flags",
+                        size = 4,
+                        hexadecimal = true,
+                        names = { kind = "flags", values = { [0] = "FPU_INITIALISED" } },
+                        meaning = "bit 0: the FPU was used (Xen 4.7 on)",
+                      },
+                      {
+                        kind = "field",
+                        name = "pad0",
+                        size = 4,
+                        reserved = true,
+                        meaning = "zero, or the load fails",
+                      },
+                    },
+                  },
+                },
+                {
+                  value = 3,
+                  layout = {
+                    key = "pic",
+                    meaning = "interrupt controller, instance 0 master, 1 slave",
+                    length = { minimum = 0, step = 1, exact = { 8 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "field",
+                        name = "irr",
+                        size = 1,
+                        hexadecimal = true,
+                        meaning = "bit per line",
+                      },
+                      {
+                        kind = "field",
+                        name = "imr",
+                        size = 1,
+                        hexadecimal = true,
+                        meaning = "bit per line",
+                      },
+                      {
+                        kind = "field",
+                        name = "isr",
+                        size = 1,
+                        hexadecimal = true,
+                        meaning = "bit per line",
+                      },
+                      {
+                        kind = "field",
+                        name = "irq_base",
+                        size = 1,
+                        hexadecimal = true,
+                        meaning = "vector of line 0",
+                      },
+                      {
+                        kind = "field",
+                        name = "state",
+                        size = 1,
+                        hexadecimal = true,
+                        meaning = "initialisation 0-3, priority 4-7",
+                      },
+                      {
+                        kind = "field",
+                        name = "flags",
+                        size = 1,
+                        hexadecimal = true,
+                        names = {
+                          kind = "flags",
+                          values = {
+                            [0] = "READSEL_ISR",
+                            [1] = "POLL",
+                            [2] = "AUTO_EOI",
+                            [3] = "ROTATE_ON_AUTO_EOI",
+                            [4] = "SPECIAL_FULLY_NESTED",
+                            [5] = "SPECIAL_MASK",
+                            [6] = "IS_MASTER",
+                          },
+                        },
+                        meaning = "modes",
+                      },
+                      {
+                        kind = "field",
+                        name = "elcr",
+                        size = 1,
+                        hexadecimal = true,
+                        meaning = "lines that are level triggered",
+                      },
+                      {
+                        kind = "field",
+                        name = "int_output",
+                        size = 1,
+                        meaning = "an interrupt is raised",
+                      },
+                    },
+                  },
+                },
+                {
+                  value = 4,
+                  layout = {
+                    key = "ioapic",
+                    meaning = "interrupt controller",
+                    length = { minimum = 0, step = 1, exact = { 400 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "field",
+                        name = "base_address",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "guest physical address",
+                      },
+                      {
+                        kind = "field",
+                        name = "ioregsel",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "selected register",
+                      },
+                      { kind = "field", name = "id", size = 4, meaning = "its APIC id" },
+                      {
+                        kind = "array",
+                        name = "redirtbl",
+                        count = 48,
+                        meaning = "redirections",
+                        items = {
+                          {
+                            kind = "field",
+                            name = "vector",
+                            size = 1,
+                            hexadecimal = true,
+                            meaning = "vector",
+                          },
+                          {
+                            kind = "field",
+                            name = "delivery",
+                            size = 1,
+                            hexadecimal = true,
+                            names = {
+                              kind = "flags",
+                              values = {
+                                [3] = "LOGICAL",
+                                [4] = "PENDING",
+                                [5] = "ACTIVE_LOW",
+                                [6] = "REMOTE_IRR",
+                                [7] = "LEVEL",
+                              },
+                            },
+                            meaning = "delivery mode 0-2, and flags",
+                          },
+                          {
+                            kind = "field",
+                            name = "mask",
+                            size = 1,
+                            hexadecimal = true,
+                            names = { kind = "flags", values = { [0] = "MASKED" } },
+                            meaning = "bit 0: masked",
+                          },
+                          { kind = "skip", name = "", size = 4 },
+                          {
+                            kind = "field",
+                            name = "dest_id",
+                            size = 1,
+                            hexadecimal = true,
+                            meaning = "to which APIC",
+                          },
+                        },
+                      },
+                    },
+                  },
+                },
+                {
+                  value = 5,
+                  layout = {
+                    key = "lapic",
+                    meaning = "local interrupt controller of a vcpu, besides its registers",
+                    length = { minimum = 0, step = 1, exact = { 32, 24, 16 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "field",
+                        name = "apic_base_msr",
+                        size = 8,
+                        hexadecimal = true,
+                        names = {
+                          kind = "flags",
+                          values = { [8] = "BSP", [10] = "X2APIC", [11] = "ENABLE" },
+                        },
+                        meaning = "base address and mode",
+                      },
+                      {
+                        kind = "field",
+                        name = "disabled",
+                        size = 4,
+                        names = { kind = "flags", values = { [0] = "HW", [1] = "SW" } },
+                        meaning = "1: by hardware, 2: by software",
+                      },
+                      {
+                        kind = "field",
+                        name = "timer_divisor",
+                        size = 4,
+                        meaning = "timer divisor",
+                      },
+                      {
+                        kind = "field",
+                        name = "tdt_msr",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "TSC deadline (Xen 4.1 on)",
+                      },
+                      {
+                        kind = "field",
+                        name = "pending_esr",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "error status to come (Xen 4.18.5, 4.19.2, 4.20.1, 4.21 on)",
+                      },
+                      { kind = "skip", name = "", size = 4 },
+                    },
+                  },
+                },
+                {
+                  value = 6,
+                  layout = {
+                    key = "lapic_regs",
+                    meaning = "registers of the local interrupt controller of a vcpu",
+                    length = { minimum = 0, step = 1, exact = { 1024 }, tolerated = {} },
+                    body = {
+                      { kind = "skip", name = "", size = 32 },
+                      {
+                        kind = "field",
+                        name = "apic_id",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "APIC id, in its upper byte",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "lvr",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "version",
+                      },
+                      { kind = "skip", name = "", size = 76 },
+                      {
+                        kind = "field",
+                        name = "tpr",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "task priority",
+                      },
+                      { kind = "skip", name = "", size = 28 },
+                      {
+                        kind = "field",
+                        name = "ppr",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "processor priority",
+                      },
+                      { kind = "skip", name = "", size = 44 },
+                      {
+                        kind = "field",
+                        name = "ldr",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "logical destination",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "dfr",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "destination format",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "spiv",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "spurious vector; bit 8: enabled by software",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "isr0",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors in service",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "isr1",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors in service",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "isr2",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors in service",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "isr3",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors in service",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "isr4",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors in service",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "isr5",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors in service",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "isr6",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors in service",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "isr7",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors in service",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "tmr0",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are level triggered",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "tmr1",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are level triggered",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "tmr2",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are level triggered",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "tmr3",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are level triggered",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "tmr4",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are level triggered",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "tmr5",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are level triggered",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "tmr6",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are level triggered",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "tmr7",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are level triggered",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "irr0",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are requested",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "irr1",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are requested",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "irr2",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are requested",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "irr3",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are requested",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "irr4",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are requested",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "irr5",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are requested",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "irr6",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are requested",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "irr7",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vectors that are requested",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "esr",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "error status",
+                      },
+                      { kind = "skip", name = "", size = 108 },
+                      {
+                        kind = "field",
+                        name = "lvtcmci",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vector of corrected machine checks",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "icr",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "interrupt command",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "icr2",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "interrupt command, destination",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "lvtt",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vector of the timer",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "lvtthmr",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vector of the thermal sensor",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "lvtpc",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vector of performance counters",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "lvt0",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vector of LINT0",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "lvt1",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vector of LINT1",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "lvterr",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "vector of errors",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "tmict",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "timer, initial count",
+                      },
+                      { kind = "skip", name = "", size = 12 },
+                      {
+                        kind = "field",
+                        name = "tmcct",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "timer, current count",
+                      },
+                      { kind = "skip", name = "", size = 76 },
+                      {
+                        kind = "field",
+                        name = "tdcr",
+                        size = 4,
+                        hexadecimal = true,
+                        meaning = "timer divisor",
+                      },
+                      { kind = "skip", name = "", size = 28 },
+                    },
+                  },
+                },
+                {
+                  value = 7,
+                  layout = {
+                    key = "pci_irq",
+                    meaning = "which interrupt pins of PCI devices are asserted",
+                    length = { minimum = 0, step = 1, exact = { 16 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "numbers",
+                        name = "pins",
+                        size = 8,
+                        count = 2,
+                        hexadecimal = true,
+                        meaning = "bit per pin: device * 4 + INTA to INTD",
+                      },
+                    },
+                  },
+                },
+                {
+                  value = 8,
+                  layout = {
+                    key = "isa_irq",
+                    meaning = "which ISA interrupts are asserted",
+                    length = { minimum = 0, step = 1, exact = { 8 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "field",
+                        name = "irqs",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "bit per interrupt, 0 to 15",
+                      },
+                    },
+                  },
+                },
+                {
+                  value = 9,
+                  layout = {
+                    key = "pci_link",
+                    meaning = "where PCI interrupt links go",
+                    length = { minimum = 0, step = 1, exact = { 8 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "numbers",
+                        name = "link",
+                        size = 1,
+                        count = 4,
+                        meaning = "GSI of links A to D",
+                      },
+                      { kind = "skip", name = "", size = 4 },
+                    },
+                  },
+                },
+                {
+                  value = 10,
+                  layout = {
+                    key = "pit",
+                    meaning = "interval timer",
+                    length = { minimum = 0, step = 1, exact = { 56 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "array",
+                        name = "channel",
+                        count = 3,
+                        meaning = "channels",
+                        items = {
+                          { kind = "field", name = "count", size = 4, meaning = "reload value" },
+                          {
+                            kind = "field",
+                            name = "latched_count",
+                            size = 2,
+                            meaning = "latched value",
+                          },
+                          {
+                            kind = "field",
+                            name = "count_latched",
+                            size = 1,
+                            meaning = "state of the channel",
+                          },
+                          {
+                            kind = "field",
+                            name = "status_latched",
+                            size = 1,
+                            meaning = "state of the channel",
+                          },
+                          {
+                            kind = "field",
+                            name = "status",
+                            size = 1,
+                            meaning = "state of the channel",
+                          },
+                          {
+                            kind = "field",
+                            name = "read_state",
+                            size = 1,
+                            meaning = "state of the channel",
+                          },
+                          {
+                            kind = "field",
+                            name = "write_state",
+                            size = 1,
+                            meaning = "state of the channel",
+                          },
+                          {
+                            kind = "field",
+                            name = "write_latch",
+                            size = 1,
+                            meaning = "first byte of two",
+                          },
+                          {
+                            kind = "field",
+                            name = "rw_mode",
+                            size = 1,
+                            meaning = "how it is read and written",
+                          },
+                          {
+                            kind = "field",
+                            name = "mode",
+                            size = 1,
+                            meaning = "0: interrupt on terminal count, 2: rate, 3: square wave \226\128\166",
+                          },
+                          { kind = "field", name = "bcd", size = 1, meaning = "counts in BCD" },
+                          { kind = "field", name = "gate", size = 1, meaning = "gate input" },
+                        },
+                      },
+                      {
+                        kind = "field",
+                        name = "speaker_data_on",
+                        size = 4,
+                        meaning = "the speaker is on",
+                      },
+                      { kind = "skip", name = "", size = 4 },
+                    },
+                  },
+                },
+                {
+                  value = 11,
+                  layout = {
+                    key = "rtc",
+                    meaning = "real time clock",
+                    length = { minimum = 0, step = 1, exact = { 24, 16 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "numbers",
+                        name = "cmos_data",
+                        size = 1,
+                        count = 14,
+                        hexadecimal = true,
+                        meaning = "first bytes of the CMOS",
+                      },
+                      {
+                        kind = "field",
+                        name = "cmos_index",
+                        size = 1,
+                        hexadecimal = true,
+                        meaning = "selected byte",
+                      },
+                      { kind = "skip", name = "", size = 1 },
+                      {
+                        kind = "field",
+                        name = "rtc_offset",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "seconds from Xen's clock, a signed number (Xen 4.14 on)",
+                      },
+                    },
+                  },
+                },
+                {
+                  value = 12,
+                  layout = {
+                    key = "hpet",
+                    meaning = "high precision event timer",
+                    length = { minimum = 0, step = 1, exact = { 1048 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "field",
+                        name = "capability",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "capabilities",
+                      },
+                      { kind = "skip", name = "", size = 8 },
+                      {
+                        kind = "field",
+                        name = "config",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "configuration",
+                      },
+                      { kind = "skip", name = "", size = 8 },
+                      {
+                        kind = "field",
+                        name = "isr",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "interrupt status",
+                      },
+                      { kind = "skip", name = "", size = 200 },
+                      { kind = "field", name = "mc64", size = 8, meaning = "main counter" },
+                      { kind = "skip", name = "", size = 8 },
+                      {
+                        kind = "array",
+                        name = "timer",
+                        count = 3,
+                        meaning = "timers",
+                        items = {
+                          {
+                            kind = "field",
+                            name = "config",
+                            size = 8,
+                            hexadecimal = true,
+                            meaning = "configuration, comparator, FSB route",
+                          },
+                          {
+                            kind = "field",
+                            name = "cmp",
+                            size = 8,
+                            hexadecimal = true,
+                            meaning = "configuration, comparator, FSB route",
+                          },
+                          {
+                            kind = "field",
+                            name = "fsb",
+                            size = 8,
+                            hexadecimal = true,
+                            meaning = "configuration, comparator, FSB route",
+                          },
+                          { kind = "skip", name = "", size = 8 },
+                        },
+                      },
+                      { kind = "skip", name = "", size = 672 },
+                      {
+                        kind = "numbers",
+                        name = "hpet_period",
+                        size = 8,
+                        count = 3,
+                        meaning = "periods of the timers",
+                      },
+                    },
+                  },
+                },
+                {
+                  value = 13,
+                  layout = {
+                    key = "pmtimer",
+                    meaning = "ACPI timer",
+                    length = { minimum = 0, step = 1, exact = { 8 }, tolerated = {} },
+                    body = {
+                      { kind = "field", name = "tmr_val", size = 4, meaning = "counter" },
+                      {
+                        kind = "field",
+                        name = "pm1a_sts",
+                        size = 2,
+                        hexadecimal = true,
+                        meaning = "PM1a status",
+                      },
+                      {
+                        kind = "field",
+                        name = "pm1a_en",
+                        size = 2,
+                        hexadecimal = true,
+                        meaning = "PM1a enable",
+                      },
+                    },
+                  },
+                },
+                {
+                  value = 14,
+                  layout = {
+                    key = "mtrr",
+                    meaning = "memory types of a vcpu",
+                    length = { minimum = 0, step = 1, exact = { 240 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "field",
+                        name = "msr_pat_cr",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "page attribute table",
+                      },
+                      {
+                        kind = "array",
+                        name = "var",
+                        count = 8,
+                        meaning = "variable ranges",
+                        items = {
+                          {
+                            kind = "field",
+                            name = "physbase",
+                            size = 8,
+                            hexadecimal = true,
+                            meaning = "base, mask",
+                          },
+                          {
+                            kind = "field",
+                            name = "physmask",
+                            size = 8,
+                            hexadecimal = true,
+                            meaning = "base, mask",
+                          },
+                        },
+                      },
+                      {
+                        kind = "numbers",
+                        name = "fixed",
+                        size = 8,
+                        count = 11,
+                        hexadecimal = true,
+                        meaning = "fixed ranges",
+                      },
+                      {
+                        kind = "field",
+                        name = "msr_mtrr_cap",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "bits 0-7: number of variable ranges",
+                      },
+                      {
+                        kind = "field",
+                        name = "msr_mtrr_def_type",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "type of all other memory",
+                      },
+                    },
+                  },
+                },
+                {
+                  value = 15,
+                  layout = {
+                    key = "viridian_domain",
+                    meaning = "Hyper-V interface of the guest",
+                    length = { minimum = 0, step = 1, exact = { 32, 24, 16 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "field",
+                        name = "hypercall_gpa",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "hypercall page",
+                      },
+                      {
+                        kind = "field",
+                        name = "guest_os_id",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "what the guest says it is",
+                      },
+                      {
+                        kind = "field",
+                        name = "time_ref_count",
+                        size = 8,
+                        meaning = "reference time (Xen 4.5 on)",
+                      },
+                      {
+                        kind = "field",
+                        name = "reference_tsc",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "reference TSC page (Xen 4.6 on)",
+                      },
+                    },
+                  },
+                },
+                {
+                  value = 16,
+                  layout = {
+                    key = "cpu_xsave",
+                    meaning = "extended registers of a vcpu",
+                    length = { minimum = 24, step = 1, exact = {}, tolerated = {} },
+                    body = {
+                      {
+                        kind = "field",
+                        name = "xfeature_mask",
+                        size = 8,
+                        hexadecimal = true,
+                        names = {
+                          kind = "flags",
+                          values = {
+                            [0] = "x87",
+                            [1] = "SSE",
+                            [2] = "YMM",
+                            [3] = "BNDREGS",
+                            [4] = "BNDCSR",
+                            [5] = "OPMASK",
+                            [6] = "ZMM",
+                            [7] = "HI_ZMM",
+                            [8] = "PT",
+                            [9] = "PKRU",
+                            [10] = "PASID",
+                            [11] = "CET_U",
+                            [12] = "CET_S",
+                            [13] = "HDC",
+                            [14] = "UINTR",
+                            [15] = "LBR",
+                            [16] = "HWP",
+                            [17] = "TILE_CFG",
+                            [18] = "TILE_DATA",
+                            [62] = "LWP",
+                          },
+                        },
+                        meaning = "components the sending host knows; ignored",
+                      },
+                      {
+                        kind = "field",
+                        name = "xcr0",
+                        size = 8,
+                        hexadecimal = true,
+                        names = {
+                          kind = "flags",
+                          values = {
+                            [0] = "x87",
+                            [1] = "SSE",
+                            [2] = "YMM",
+                            [3] = "BNDREGS",
+                            [4] = "BNDCSR",
+                            [5] = "OPMASK",
+                            [6] = "ZMM",
+                            [7] = "HI_ZMM",
+                            [8] = "PT",
+                            [9] = "PKRU",
+                            [10] = "PASID",
+                            [11] = "CET_U",
+                            [12] = "CET_S",
+                            [13] = "HDC",
+                            [14] = "UINTR",
+                            [15] = "LBR",
+                            [16] = "HWP",
+                            [17] = "TILE_CFG",
+                            [18] = "TILE_DATA",
+                            [62] = "LWP",
+                          },
+                        },
+                        meaning = "components in use",
+                      },
+                      {
+                        kind = "field",
+                        name = "xcr0_accum",
+                        size = 8,
+                        hexadecimal = true,
+                        names = {
+                          kind = "flags",
+                          values = {
+                            [0] = "x87",
+                            [1] = "SSE",
+                            [2] = "YMM",
+                            [3] = "BNDREGS",
+                            [4] = "BNDCSR",
+                            [5] = "OPMASK",
+                            [6] = "ZMM",
+                            [7] = "HI_ZMM",
+                            [8] = "PT",
+                            [9] = "PKRU",
+                            [10] = "PASID",
+                            [11] = "CET_U",
+                            [12] = "CET_S",
+                            [13] = "HDC",
+                            [14] = "UINTR",
+                            [15] = "LBR",
+                            [16] = "HWP",
+                            [17] = "TILE_CFG",
+                            [18] = "TILE_DATA",
+                            [62] = "LWP",
+                          },
+                        },
+                        meaning = "components that were ever in use",
+                      },
+                      { kind = "bytes", name = "fpu_sse", length = 512, meaning = "FXSAVE image" },
+                      {
+                        kind = "field",
+                        name = "xstate_bv",
+                        size = 8,
+                        hexadecimal = true,
+                        names = {
+                          kind = "flags",
+                          values = {
+                            [0] = "x87",
+                            [1] = "SSE",
+                            [2] = "YMM",
+                            [3] = "BNDREGS",
+                            [4] = "BNDCSR",
+                            [5] = "OPMASK",
+                            [6] = "ZMM",
+                            [7] = "HI_ZMM",
+                            [8] = "PT",
+                            [9] = "PKRU",
+                            [10] = "PASID",
+                            [11] = "CET_U",
+                            [12] = "CET_S",
+                            [13] = "HDC",
+                            [14] = "UINTR",
+                            [15] = "LBR",
+                            [16] = "HWP",
+                            [17] = "TILE_CFG",
+                            [18] = "TILE_DATA",
+                            [62] = "LWP",
+                          },
+                        },
+                        meaning = "components that are not in their initial state",
+                      },
+                      {
+                        kind = "field",
+                        name = "xcomp_bv",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "zero: not compacted",
+                      },
+                      { kind = "skip", name = "", size = 48 },
+                      {
+                        kind = "bytes",
+                        name = "extended",
+                        meaning = "extended components, by their offsets in CPUID leaf 0xd",
+                      },
+                    },
+                  },
+                },
+                {
+                  value = 17,
+                  layout = {
+                    key = "viridian_vcpu",
+                    meaning = "Hyper-V interface of a vcpu",
+                    length = { minimum = 0, step = 1, exact = { 216, 16, 8 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "field",
+                        name = "vp_assist_msr",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "assist page",
+                      },
+                      {
+                        kind = "field",
+                        name = "apic_assist_pending",
+                        size = 1,
+                        meaning = "an end of interrupt is outstanding",
+                      },
+                      { kind = "skip", name = "", size = 7 },
+                      {
+                        kind = "field",
+                        name = "simp_msr",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "message page (Xen 4.13 on)",
+                      },
+                      {
+                        kind = "numbers",
+                        name = "sint_msr",
+                        size = 8,
+                        count = 16,
+                        hexadecimal = true,
+                        meaning = "synthetic interrupts",
+                      },
+                      {
+                        kind = "numbers",
+                        name = "stimer_config_msr",
+                        size = 8,
+                        count = 4,
+                        hexadecimal = true,
+                        meaning = "synthetic timers",
+                      },
+                      {
+                        kind = "numbers",
+                        name = "stimer_count_msr",
+                        size = 8,
+                        count = 4,
+                        hexadecimal = true,
+                        meaning = "synthetic timers",
+                      },
+                    },
+                  },
+                },
+                {
+                  value = 18,
+                  layout = {
+                    key = "vmce_vcpu",
+                    meaning = "machine checks of a vcpu",
+                    length = { minimum = 0, step = 1, exact = { 32, 24, 8 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "field",
+                        name = "caps",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "machine check register",
+                      },
+                      {
+                        kind = "field",
+                        name = "mci_ctl2_bank0",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "machine check register",
+                      },
+                      {
+                        kind = "field",
+                        name = "mci_ctl2_bank1",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "machine check register",
+                      },
+                      {
+                        kind = "field",
+                        name = "mcg_ext_ctl",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "machine check register",
+                      },
+                    },
+                  },
+                },
+                {
+                  value = 19,
+                  layout = {
+                    key = "tsc_adjust",
+                    meaning = "TSC_ADJUST register of a vcpu",
+                    length = { minimum = 0, step = 1, exact = { 8 }, tolerated = {} },
+                    body = {
+                      {
+                        kind = "field",
+                        name = "tsc_adjust",
+                        size = 8,
+                        hexadecimal = true,
+                        meaning = "its value",
+                      },
+                    },
+                  },
+                },
+                {
+                  value = 20,
+                  layout = {
+                    key = "cpu_msr",
+                    meaning = "model specific registers of a vcpu that are not zero",
+                    length = { minimum = 8, step = 16, exact = {}, tolerated = {} },
+                    body = {
+                      {
+                        kind = "field",
+                        name = "count",
+                        size = 4,
+                        meaning = "number of registers",
+                      },
+                      { kind = "skip", name = "", size = 4 },
+                      {
+                        kind = "array",
+                        name = "msr",
+                        count = "count",
+                        meaning = "registers",
+                        items = {
+                          {
+                            kind = "field",
+                            name = "index",
+                            size = 4,
+                            hexadecimal = true,
+                            names = {
+                              kind = "enum",
+                              values = {
+                                [72] = "SPEC_CTRL",
+                                [206] = "PLATFORM_INFO",
+                                [266] = "ARCH_CAPABILITIES",
+                                [320] = "MISC_FEATURES_ENABLES",
+                                [1761] = "PKRS",
+                                [3472] = "BNDCFGS",
+                                [3488] = "XSS",
+                                [3221225731] = "TSC_AUX",
+                                [3221291295] = "VIRT_SPEC_CTRL",
+                                [3221295129] = "DR1_ADDRESS_MASK",
+                                [3221295130] = "DR2_ADDRESS_MASK",
+                                [3221295131] = "DR3_ADDRESS_MASK",
+                                [3221295143] = "DR0_ADDRESS_MASK",
+                              },
+                            },
+                            meaning = "register",
+                          },
+                          {
+                            kind = "field",
+                            name = "rsvd",
+                            size = 4,
+                            reserved = true,
+                            hexadecimal = true,
+                            meaning = "zero",
+                          },
+                          {
+                            kind = "field",
+                            name = "value",
+                            size = 8,
+                            hexadecimal = true,
+                            names_by = {
+                              fields = { "index" },
+                              names = {
+                                ["206"] = { kind = "flags", values = { [31] = "CPUID_FAULTING" } },
+                                ["266"] = {
+                                  kind = "flags",
+                                  values = {
+                                    [0] = "RDCL_NO",
+                                    [1] = "EIBRS",
+                                    [2] = "RSBA",
+                                    [3] = "SKIP_L1DFL",
+                                    [4] = "INTEL_SSB_NO",
+                                    [5] = "MDS_NO",
+                                    [6] = "IF_PSCHANGE_MC_NO",
+                                    [7] = "TSX_CTRL",
+                                    [8] = "TAA_NO",
+                                    [9] = "MCU_CTRL",
+                                    [10] = "MISC_PKG_CTRL",
+                                    [11] = "ENERGY_FILTERING",
+                                    [12] = "DOITM",
+                                    [13] = "SBDR_SSDP_NO",
+                                    [14] = "FBSDP_NO",
+                                    [15] = "PSDP_NO",
+                                    [16] = "MCU_EXT",
+                                    [17] = "FB_CLEAR",
+                                    [18] = "FB_CLEAR_CTRL",
+                                    [19] = "RRSBA",
+                                    [20] = "BHI_NO",
+                                    [21] = "XAPIC_STATUS",
+                                    [23] = "OVRCLK_STATUS",
+                                    [24] = "PBRSB_NO",
+                                    [25] = "GDS_CTRL",
+                                    [26] = "GDS_NO",
+                                    [27] = "RFDS_NO",
+                                    [28] = "RFDS_CLEAR",
+                                    [29] = "IGN_UMONITOR",
+                                    [30] = "MON_UMON_MITG",
+                                    [32] = "PB_OPT_CTRL",
+                                    [62] = "ITS_NO",
+                                  },
+                                },
+                              },
+                            },
+                            meaning = "its value",
+                          },
+                        },
+                      },
+                    },
+                  },
+                },
+              },
+            },
+          },
         },
       },
     },
@@ -906,7 +4138,38 @@ local RECORDS = {
             },
             meaning = "which parameter",
           },
-          { kind = "field", name = "value", size = 8, hexadecimal = true, meaning = "its value" },
+          {
+            kind = "field",
+            name = "value",
+            size = 8,
+            hexadecimal = true,
+            names_by = {
+              fields = { "index" },
+              names = {
+                ["9"] = {
+                  kind = "flags",
+                  values = {
+                    [0] = "base_freq",
+                    [1] = "no_freq",
+                    [2] = "time_ref_count",
+                    [3] = "reference_tsc",
+                    [4] = "hcall_remote_tlb_flush",
+                    [5] = "apic_assist",
+                    [6] = "crash_ctl",
+                    [7] = "synic",
+                    [8] = "stimer",
+                    [9] = "hcall_ipi",
+                    [10] = "ex_processor_masks",
+                    [11] = "no_vp_limit",
+                    [12] = "cpu_hotplug",
+                  },
+                },
+                ["19"] = { kind = "enum", values = { [0] = "old", [1] = "new" } },
+                ["38"] = { kind = "flags", values = { [0] = "LMCE" } },
+              },
+            },
+            meaning = "its value",
+          },
         },
       },
     },
@@ -942,7 +4205,31 @@ local RECORDS = {
         name = "msr",
         meaning = "registers",
         items = {
-          { kind = "field", name = "index", size = 4, hexadecimal = true, meaning = "register" },
+          {
+            kind = "field",
+            name = "index",
+            size = 4,
+            hexadecimal = true,
+            names = {
+              kind = "enum",
+              values = {
+                [72] = "SPEC_CTRL",
+                [206] = "PLATFORM_INFO",
+                [266] = "ARCH_CAPABILITIES",
+                [320] = "MISC_FEATURES_ENABLES",
+                [1761] = "PKRS",
+                [3472] = "BNDCFGS",
+                [3488] = "XSS",
+                [3221225731] = "TSC_AUX",
+                [3221291295] = "VIRT_SPEC_CTRL",
+                [3221295129] = "DR1_ADDRESS_MASK",
+                [3221295130] = "DR2_ADDRESS_MASK",
+                [3221295131] = "DR3_ADDRESS_MASK",
+                [3221295143] = "DR0_ADDRESS_MASK",
+              },
+            },
+            meaning = "register",
+          },
           { kind = "field", name = "reserved", size = 4, reserved = true, meaning = "zero" },
           { kind = "field", name = "value", size = 8, hexadecimal = true, meaning = "its value" },
         },
@@ -1023,10 +4310,373 @@ local RECORDS = {
             hexadecimal = true,
             meaning = "subleaf; 0xffffffff: none",
           },
-          { kind = "field", name = "eax", size = 4, hexadecimal = true, meaning = "register" },
-          { kind = "field", name = "ebx", size = 4, hexadecimal = true, meaning = "register" },
-          { kind = "field", name = "ecx", size = 4, hexadecimal = true, meaning = "register" },
-          { kind = "field", name = "edx", size = 4, hexadecimal = true, meaning = "register" },
+          {
+            kind = "field",
+            name = "eax",
+            size = 4,
+            hexadecimal = true,
+            names_by = {
+              fields = { "leaf", "subleaf" },
+              names = {
+                ["13/1"] = {
+                  kind = "flags",
+                  values = {
+                    [0] = "XSAVEOPT",
+                    [1] = "XSAVEC",
+                    [2] = "XGETBV1",
+                    [3] = "XSAVES",
+                    [4] = "XFD",
+                  },
+                },
+                ["7/1"] = {
+                  kind = "flags",
+                  values = {
+                    [0] = "SHA512",
+                    [1] = "SM3",
+                    [2] = "SM4",
+                    [4] = "AVX_VNNI",
+                    [5] = "AVX512_BF16",
+                    [6] = "LASS",
+                    [7] = "CMPCCXADD",
+                    [8] = "ARCH_PERF_MON",
+                    [10] = "FZRM",
+                    [11] = "FSRS",
+                    [12] = "FSRCS",
+                    [17] = "FRED",
+                    [18] = "LKGS",
+                    [19] = "WRMSRNS",
+                    [20] = "NMI_SRC",
+                    [21] = "AMX_FP16",
+                    [23] = "AVX_IFMA",
+                    [26] = "LAM",
+                    [27] = "MSRLIST",
+                    [30] = "NO_INVD",
+                    [31] = "MOVRS",
+                  },
+                },
+                ["2147483681/4294967295"] = {
+                  kind = "flags",
+                  values = {
+                    [0] = "NO_NEST_BP",
+                    [1] = "FS_GS_NS",
+                    [2] = "LFENCE_DISPATCH",
+                    [5] = "VERW_CLEAR",
+                    [6] = "NSCB",
+                    [8] = "AUTO_IBRS",
+                    [10] = "AMD_FSRS",
+                    [11] = "AMD_FSRC",
+                    [17] = "CPUID_USER_DIS",
+                    [18] = "EPSF",
+                    [19] = "FSRSC",
+                    [20] = "AMD_PREFETCHI",
+                    [23] = "AVX512_BMM",
+                    [27] = "SBPB",
+                    [28] = "IBPB_BRTYPE",
+                    [29] = "SRSO_NO",
+                    [30] = "SRSO_US_NO",
+                    [31] = "SRSO_MSR_FIX",
+                  },
+                },
+              },
+            },
+            meaning = "register",
+          },
+          {
+            kind = "field",
+            name = "ebx",
+            size = 4,
+            hexadecimal = true,
+            names_by = {
+              fields = { "leaf", "subleaf" },
+              names = {
+                ["7/0"] = {
+                  kind = "flags",
+                  values = {
+                    [0] = "FSGSBASE",
+                    [1] = "TSC_ADJUST",
+                    [2] = "SGX",
+                    [3] = "BMI1",
+                    [4] = "HLE",
+                    [5] = "AVX2",
+                    [6] = "FDP_EXCP_ONLY",
+                    [7] = "SMEP",
+                    [8] = "BMI2",
+                    [9] = "ERMS",
+                    [10] = "INVPCID",
+                    [11] = "RTM",
+                    [12] = "PQM",
+                    [13] = "NO_FPU_SEL",
+                    [14] = "MPX",
+                    [15] = "PQE",
+                    [16] = "AVX512F",
+                    [17] = "AVX512DQ",
+                    [18] = "RDSEED",
+                    [19] = "ADX",
+                    [20] = "SMAP",
+                    [21] = "AVX512_IFMA",
+                    [23] = "CLFLUSHOPT",
+                    [24] = "CLWB",
+                    [25] = "PROC_TRACE",
+                    [26] = "AVX512PF",
+                    [27] = "AVX512ER",
+                    [28] = "AVX512CD",
+                    [29] = "SHA",
+                    [30] = "AVX512BW",
+                    [31] = "AVX512VL",
+                  },
+                },
+                ["7/1"] = { kind = "flags", values = { [0] = "INTEL_PPIN" } },
+                ["2147483656/4294967295"] = {
+                  kind = "flags",
+                  values = {
+                    [0] = "CLZERO",
+                    [2] = "RSTR_FP_ERR_PTRS",
+                    [9] = "WBNOINVD",
+                    [12] = "IBPB",
+                    [14] = "IBRS",
+                    [15] = "AMD_STIBP",
+                    [16] = "IBRS_ALWAYS",
+                    [17] = "STIBP_ALWAYS",
+                    [18] = "IBRS_FAST",
+                    [19] = "IBRS_SAME_MODE",
+                    [20] = "NO_LMSL",
+                    [23] = "AMD_PPIN",
+                    [24] = "AMD_SSBD",
+                    [25] = "VIRT_SSBD",
+                    [26] = "SSB_NO",
+                    [27] = "CPPC",
+                    [28] = "PSFD",
+                    [29] = "BTC_NO",
+                    [30] = "IBPB_RET",
+                  },
+                },
+              },
+            },
+            meaning = "register",
+          },
+          {
+            kind = "field",
+            name = "ecx",
+            size = 4,
+            hexadecimal = true,
+            names_by = {
+              fields = { "leaf", "subleaf" },
+              names = {
+                ["1/4294967295"] = {
+                  kind = "flags",
+                  values = {
+                    [0] = "SSE3",
+                    [1] = "PCLMULQDQ",
+                    [2] = "DTES64",
+                    [3] = "MONITOR",
+                    [4] = "DSCPL",
+                    [5] = "VMX",
+                    [6] = "SMX",
+                    [7] = "EIST",
+                    [8] = "TM2",
+                    [9] = "SSSE3",
+                    [11] = "SDBG",
+                    [12] = "FMA",
+                    [13] = "CX16",
+                    [14] = "XTPR",
+                    [15] = "PDCM",
+                    [17] = "PCID",
+                    [18] = "DCA",
+                    [19] = "SSE4_1",
+                    [20] = "SSE4_2",
+                    [21] = "X2APIC",
+                    [22] = "MOVBE",
+                    [23] = "POPCNT",
+                    [24] = "TSC_DEADLINE",
+                    [25] = "AESNI",
+                    [26] = "XSAVE",
+                    [27] = "OSXSAVE",
+                    [28] = "AVX",
+                    [29] = "F16C",
+                    [30] = "RDRAND",
+                    [31] = "HYPERVISOR",
+                  },
+                },
+                ["7/0"] = {
+                  kind = "flags",
+                  values = {
+                    [0] = "PREFETCHWT1",
+                    [1] = "AVX512_VBMI",
+                    [2] = "UMIP",
+                    [3] = "PKU",
+                    [4] = "OSPKE",
+                    [5] = "WAITPKG",
+                    [6] = "AVX512_VBMI2",
+                    [7] = "CET_SS",
+                    [8] = "GFNI",
+                    [9] = "VAES",
+                    [10] = "VPCLMULQDQ",
+                    [11] = "AVX512_VNNI",
+                    [12] = "AVX512_BITALG",
+                    [13] = "TME",
+                    [14] = "AVX512_VPOPCNTDQ",
+                    [16] = "LA57",
+                    [22] = "RDPID",
+                    [24] = "BLD",
+                    [25] = "CLDEMOTE",
+                    [27] = "MOVDIRI",
+                    [28] = "MOVDIR64B",
+                    [29] = "ENQCMD",
+                    [30] = "SGX_LC",
+                    [31] = "PKS",
+                  },
+                },
+                ["2147483649/4294967295"] = {
+                  kind = "flags",
+                  values = {
+                    [0] = "LAHF_LM",
+                    [1] = "CMP_LEGACY",
+                    [2] = "SVM",
+                    [3] = "EXTAPIC",
+                    [4] = "CR8_LEGACY",
+                    [5] = "ABM",
+                    [6] = "SSE4A",
+                    [7] = "MISALIGNSSE",
+                    [8] = "3DNOWPREFETCH",
+                    [9] = "OSVW",
+                    [10] = "IBS",
+                    [11] = "XOP",
+                    [12] = "SKINIT",
+                    [13] = "WDT",
+                    [15] = "LWP",
+                    [16] = "FMA4",
+                    [19] = "NODEID_MSR",
+                    [21] = "TBM",
+                    [22] = "TOPOEXT",
+                    [26] = "DBEXT",
+                    [29] = "MONITORX",
+                    [30] = "ADDR_MSK_EXT",
+                  },
+                },
+                ["2147483681/4294967295"] = { kind = "flags", values = { [1] = "TSA_SQ_NO", [2] = "TSA_L1_NO" } },
+              },
+            },
+            meaning = "register",
+          },
+          {
+            kind = "field",
+            name = "edx",
+            size = 4,
+            hexadecimal = true,
+            names_by = {
+              fields = { "leaf", "subleaf" },
+              names = {
+                ["1/4294967295"] = {
+                  kind = "flags",
+                  values = {
+                    [0] = "FPU",
+                    [1] = "VME",
+                    [2] = "DE",
+                    [3] = "PSE",
+                    [4] = "TSC",
+                    [5] = "MSR",
+                    [6] = "PAE",
+                    [7] = "MCE",
+                    [8] = "CX8",
+                    [9] = "APIC",
+                    [11] = "SEP",
+                    [12] = "MTRR",
+                    [13] = "PGE",
+                    [14] = "MCA",
+                    [15] = "CMOV",
+                    [16] = "PAT",
+                    [17] = "PSE36",
+                    [19] = "CLFLUSH",
+                    [21] = "DS",
+                    [22] = "ACPI",
+                    [23] = "MMX",
+                    [24] = "FXSR",
+                    [25] = "SSE",
+                    [26] = "SSE2",
+                    [27] = "SS",
+                    [28] = "HTT",
+                    [29] = "TM1",
+                    [31] = "PBE",
+                  },
+                },
+                ["7/0"] = {
+                  kind = "flags",
+                  values = {
+                    [1] = "SGX_KEYS",
+                    [2] = "AVX512_4VNNIW",
+                    [3] = "AVX512_4FMAPS",
+                    [4] = "FSRM",
+                    [5] = "UINTR",
+                    [8] = "AVX512_VP2INTERSECT",
+                    [9] = "SRBDS_CTRL",
+                    [10] = "MD_CLEAR",
+                    [11] = "RTM_ALWAYS_ABORT",
+                    [13] = "TSX_FORCE_ABORT",
+                    [14] = "SERIALIZE",
+                    [15] = "HYBRID",
+                    [16] = "TSXLDTRK",
+                    [18] = "PCONFIG",
+                    [19] = "ARCH_LBR",
+                    [20] = "CET_IBT",
+                    [22] = "AMX_BF16",
+                    [23] = "AVX512_FP16",
+                    [24] = "AMX_TILE",
+                    [25] = "AMX_INT8",
+                    [26] = "IBRSB",
+                    [27] = "STIBP",
+                    [28] = "L1D_FLUSH",
+                    [29] = "ARCH_CAPS",
+                    [30] = "CORE_CAPS",
+                    [31] = "SSBD",
+                  },
+                },
+                ["7/1"] = {
+                  kind = "flags",
+                  values = {
+                    [4] = "AVX_VNNI_INT8",
+                    [5] = "AVX_NE_CONVERT",
+                    [8] = "AMX_COMPLEX",
+                    [10] = "AVX_VNNI_INT16",
+                    [14] = "PREFETCHI",
+                    [17] = "UIRET_UIF",
+                    [18] = "CET_SSS",
+                    [24] = "SLSM",
+                  },
+                },
+                ["7/2"] = {
+                  kind = "flags",
+                  values = {
+                    [0] = "INTEL_PSFD",
+                    [1] = "IPRED_CTRL",
+                    [2] = "RRSBA_CTRL",
+                    [3] = "DDP_CTRL",
+                    [4] = "BHI_CTRL",
+                    [5] = "MCDT_NO",
+                    [6] = "UC_LOCK_DIS",
+                  },
+                },
+                ["2147483649/4294967295"] = {
+                  kind = "flags",
+                  values = {
+                    [11] = "SYSCALL",
+                    [20] = "NX",
+                    [22] = "MMXEXT",
+                    [25] = "FFXSR",
+                    [26] = "PAGE1GB",
+                    [27] = "RDTSCP",
+                    [29] = "LM",
+                    [30] = "3DNOWEXT",
+                    [31] = "3DNOW",
+                  },
+                },
+                ["2147483655/4294967295"] = {
+                  kind = "flags",
+                  values = { [7] = "HW_PSTATE", [8] = "ITSC", [9] = "CPB", [10] = "EFRO" },
+                },
+              },
+            },
+            meaning = "register",
+          },
         },
       },
     },
@@ -1048,7 +4698,31 @@ local RECORDS = {
         name = "msr",
         meaning = "registers",
         items = {
-          { kind = "field", name = "index", size = 4, hexadecimal = true, meaning = "register" },
+          {
+            kind = "field",
+            name = "index",
+            size = 4,
+            hexadecimal = true,
+            names = {
+              kind = "enum",
+              values = {
+                [72] = "SPEC_CTRL",
+                [206] = "PLATFORM_INFO",
+                [266] = "ARCH_CAPABILITIES",
+                [320] = "MISC_FEATURES_ENABLES",
+                [1761] = "PKRS",
+                [3472] = "BNDCFGS",
+                [3488] = "XSS",
+                [3221225731] = "TSC_AUX",
+                [3221291295] = "VIRT_SPEC_CTRL",
+                [3221295129] = "DR1_ADDRESS_MASK",
+                [3221295130] = "DR2_ADDRESS_MASK",
+                [3221295131] = "DR3_ADDRESS_MASK",
+                [3221295143] = "DR0_ADDRESS_MASK",
+              },
+            },
+            meaning = "register",
+          },
           {
             kind = "field",
             name = "flags",
@@ -1057,7 +4731,56 @@ local RECORDS = {
             hexadecimal = true,
             meaning = "zero",
           },
-          { kind = "field", name = "value", size = 8, hexadecimal = true, meaning = "its value" },
+          {
+            kind = "field",
+            name = "value",
+            size = 8,
+            hexadecimal = true,
+            names_by = {
+              fields = { "index" },
+              names = {
+                ["206"] = { kind = "flags", values = { [31] = "CPUID_FAULTING" } },
+                ["266"] = {
+                  kind = "flags",
+                  values = {
+                    [0] = "RDCL_NO",
+                    [1] = "EIBRS",
+                    [2] = "RSBA",
+                    [3] = "SKIP_L1DFL",
+                    [4] = "INTEL_SSB_NO",
+                    [5] = "MDS_NO",
+                    [6] = "IF_PSCHANGE_MC_NO",
+                    [7] = "TSX_CTRL",
+                    [8] = "TAA_NO",
+                    [9] = "MCU_CTRL",
+                    [10] = "MISC_PKG_CTRL",
+                    [11] = "ENERGY_FILTERING",
+                    [12] = "DOITM",
+                    [13] = "SBDR_SSDP_NO",
+                    [14] = "FBSDP_NO",
+                    [15] = "PSDP_NO",
+                    [16] = "MCU_EXT",
+                    [17] = "FB_CLEAR",
+                    [18] = "FB_CLEAR_CTRL",
+                    [19] = "RRSBA",
+                    [20] = "BHI_NO",
+                    [21] = "XAPIC_STATUS",
+                    [23] = "OVRCLK_STATUS",
+                    [24] = "PBRSB_NO",
+                    [25] = "GDS_CTRL",
+                    [26] = "GDS_NO",
+                    [27] = "RFDS_NO",
+                    [28] = "RFDS_CLEAR",
+                    [29] = "IGN_UMONITOR",
+                    [30] = "MON_UMON_MITG",
+                    [32] = "PB_OPT_CTRL",
+                    [62] = "ITS_NO",
+                  },
+                },
+              },
+            },
+            meaning = "its value",
+          },
         },
       },
     },
@@ -1564,6 +5287,8 @@ local CONST = {
     [14] = "XALLOC",
     [15] = "XTAB",
   },
+  LONGEST_JSON = 1048576,
+  LARGEST_MEMBER = 9007199254740991,
 }
 
 -- Every display-filter name.
@@ -1919,6 +5644,58 @@ local FIELDS = {
     section = "2.3",
   },
   {
+    name = "xenmig.xl.config.guest_name",
+    label = "guest_name",
+    type = "STRING",
+    meaning = "name of the guest",
+    section = "2.3",
+  },
+  {
+    name = "xenmig.xl.config.guest_type",
+    label = "guest_type",
+    type = "STRING",
+    meaning = "hvm, pv or pvh",
+    section = "2.3",
+  },
+  {
+    name = "xenmig.xl.config.guest_uuid",
+    label = "guest_uuid",
+    type = "STRING",
+    meaning = "UUID of the guest",
+    section = "2.3",
+  },
+  {
+    name = "xenmig.xl.config.max_vcpus",
+    label = "max_vcpus",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "virtual cpus",
+    section = "2.3",
+  },
+  {
+    name = "xenmig.xl.config.max_memkb",
+    label = "max_memkb",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "most memory, KiB",
+    section = "2.3",
+  },
+  {
+    name = "xenmig.xl.config.target_memkb",
+    label = "target_memkb",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "memory it is to have, KiB",
+    section = "2.3",
+  },
+  {
+    name = "xenmig.xl.config.config_error",
+    label = "config_error",
+    type = "STRING",
+    meaning = "what is wrong with config, if anything is",
+    section = "2.3",
+  },
+  {
     name = "xenmig.xl.config.surplus",
     label = "surplus",
     type = "BYTES",
@@ -2163,6 +5940,14 @@ local FIELDS = {
     section = "3.5",
   },
   {
+    name = "xenmig.libxl.emulator_xenstore_data.xenstore_data_rest",
+    label = "xenstore_data_rest",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes behind the pairs, if there are any",
+    section = "3.5",
+  },
+  {
     name = "xenmig.libxl.emulator_context",
     label = "emulator_context",
     type = "NONE",
@@ -2203,6 +5988,122 @@ local FIELDS = {
     base = "DEC",
     meaning = "bytes of emulator_ctx",
     section = "3.6",
+  },
+  {
+    name = "xenmig.libxl.emulator_context.qemu",
+    label = "qemu",
+    type = "NONE",
+    meaning = "save file of QEMU",
+    section = "payloads 3.2 to 3.4",
+  },
+  {
+    name = "xenmig.libxl.emulator_context.qemu.magic",
+    label = "magic",
+    type = "BYTES",
+    meaning = "ASCII QEVM",
+    section = "payloads 3.2 to 3.4",
+  },
+  {
+    name = "xenmig.libxl.emulator_context.qemu.magic_length",
+    label = "magic_length",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes of magic",
+    section = "payloads 3.2 to 3.4",
+  },
+  {
+    name = "xenmig.libxl.emulator_context.qemu.version",
+    label = "version",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "version of the format, 3",
+    section = "payloads 3.2 to 3.4",
+  },
+  {
+    name = "xenmig.libxl.emulator_context.qemu.device",
+    label = "device",
+    type = "NONE",
+    meaning = "one of the sections",
+    section = "payloads 3.2 to 3.4",
+  },
+  {
+    name = "xenmig.libxl.emulator_context.qemu.device.kind",
+    label = "kind",
+    type = "UINT8",
+    base = "DEC",
+    names = { kind = "enum", values = { [1] = "START", [4] = "FULL" } },
+    meaning = "what begins here",
+    section = "payloads 3.2",
+  },
+  {
+    name = "xenmig.libxl.emulator_context.qemu.device.section_id",
+    label = "section_id",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "number of the section",
+    section = "payloads 3.2 to 3.4",
+  },
+  {
+    name = "xenmig.libxl.emulator_context.qemu.device.idstr_size",
+    label = "idstr_size",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "bytes of the name",
+    section = "payloads 3.2 to 3.4",
+  },
+  {
+    name = "xenmig.libxl.emulator_context.qemu.device.idstr",
+    label = "idstr",
+    type = "STRING",
+    meaning = "name: path of the device and kind of state",
+    section = "payloads 3.2 to 3.4",
+  },
+  {
+    name = "xenmig.libxl.emulator_context.qemu.device.instance_id",
+    label = "instance_id",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "which one of several",
+    section = "payloads 3.2 to 3.4",
+  },
+  {
+    name = "xenmig.libxl.emulator_context.qemu.device.version_id",
+    label = "version_id",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "version of the device's state",
+    section = "payloads 3.2 to 3.4",
+  },
+  {
+    name = "xenmig.libxl.emulator_context.qemu.device.state",
+    label = "state",
+    type = "BYTES",
+    meaning = "state of the device, up to the next section (inferred)",
+    section = "payloads 3.2 to 3.4",
+  },
+  {
+    name = "xenmig.libxl.emulator_context.qemu.device.state_length",
+    label = "state_length",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes of state",
+    section = "payloads 3.2 to 3.4",
+  },
+  {
+    name = "xenmig.libxl.emulator_context.qemu.device_count",
+    label = "device_count",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "number of sections",
+    section = "payloads 3.2 to 3.4",
+  },
+  {
+    name = "xenmig.libxl.emulator_context.qemu.eof",
+    label = "eof",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "0: end of the file",
+    section = "payloads 3.2 to 3.4",
   },
   {
     name = "xenmig.libxl.checkpoint_end",
@@ -2654,6 +6555,1128 @@ local FIELDS = {
     section = "4.6",
   },
   {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64",
+    label = "context_64",
+    type = "NONE",
+    meaning = "vcpu_guest_context of a 64-bit guest",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.fpu_ctxt",
+    label = "fpu_ctxt",
+    type = "BYTES",
+    meaning = "FXSAVE image",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.fpu_ctxt_length",
+    label = "fpu_ctxt_length",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes of fpu_ctxt",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.flags",
+    label = "flags",
+    type = "UINT64",
+    base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "I387_VALID",
+        [2] = "IN_KERNEL",
+        [3] = "FAILSAFE_DISABLES_EVENTS",
+        [4] = "SYSCALL_DISABLES_EVENTS",
+        [5] = "ONLINE",
+      },
+    },
+    meaning = "state of the vcpu",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.flags.i387_valid",
+    label = "i387_valid",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 64,
+    meaning = "bit 0 of flags: I387_VALID",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.flags.in_kernel",
+    label = "in_kernel",
+    type = "BOOLEAN",
+    mask = 4,
+    width = 64,
+    meaning = "bit 2 of flags: IN_KERNEL",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.flags.failsafe_disables_events",
+    label = "failsafe_disables_events",
+    type = "BOOLEAN",
+    mask = 8,
+    width = 64,
+    meaning = "bit 3 of flags: FAILSAFE_DISABLES_EVENTS",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.flags.syscall_disables_events",
+    label = "syscall_disables_events",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 64,
+    meaning = "bit 4 of flags: SYSCALL_DISABLES_EVENTS",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.flags.online",
+    label = "online",
+    type = "BOOLEAN",
+    mask = 32,
+    width = 64,
+    meaning = "bit 5 of flags: ONLINE",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.r15",
+    label = "r15",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.r14",
+    label = "r14",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.r13",
+    label = "r13",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.r12",
+    label = "r12",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rbp",
+    label = "rbp",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rbx",
+    label = "rbx",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.r11",
+    label = "r11",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.r10",
+    label = "r10",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.r9",
+    label = "r9",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.r8",
+    label = "r8",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rax",
+    label = "rax",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rcx",
+    label = "rcx",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rdx",
+    label = "rdx",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rsi",
+    label = "rsi",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rdi",
+    label = "rdi",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.error_code",
+    label = "error_code",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "of the last exception",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.entry_vector",
+    label = "entry_vector",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "its vector",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rip",
+    label = "rip",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "instruction pointer",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.cs",
+    label = "cs",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.saved_upcall_mask",
+    label = "saved_upcall_mask",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "events were masked",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags",
+    label = "rflags",
+    type = "UINT64",
+    base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "CF",
+        [2] = "PF",
+        [4] = "AF",
+        [6] = "ZF",
+        [7] = "SF",
+        [8] = "TF",
+        [9] = "IF",
+        [10] = "DF",
+        [11] = "OF",
+        [14] = "NT",
+        [16] = "RF",
+        [17] = "VM",
+        [18] = "AC",
+        [19] = "VIF",
+        [20] = "VIP",
+        [21] = "ID",
+      },
+    },
+    meaning = "flags",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.cf",
+    label = "cf",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 64,
+    meaning = "bit 0 of rflags: CF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.pf",
+    label = "pf",
+    type = "BOOLEAN",
+    mask = 4,
+    width = 64,
+    meaning = "bit 2 of rflags: PF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.af",
+    label = "af",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 64,
+    meaning = "bit 4 of rflags: AF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.zf",
+    label = "zf",
+    type = "BOOLEAN",
+    mask = 64,
+    width = 64,
+    meaning = "bit 6 of rflags: ZF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.sf",
+    label = "sf",
+    type = "BOOLEAN",
+    mask = 128,
+    width = 64,
+    meaning = "bit 7 of rflags: SF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.tf",
+    label = "tf",
+    type = "BOOLEAN",
+    mask = 256,
+    width = 64,
+    meaning = "bit 8 of rflags: TF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.if",
+    label = "if",
+    type = "BOOLEAN",
+    mask = 512,
+    width = 64,
+    meaning = "bit 9 of rflags: IF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.df",
+    label = "df",
+    type = "BOOLEAN",
+    mask = 1024,
+    width = 64,
+    meaning = "bit 10 of rflags: DF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.of",
+    label = "of",
+    type = "BOOLEAN",
+    mask = 2048,
+    width = 64,
+    meaning = "bit 11 of rflags: OF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.nt",
+    label = "nt",
+    type = "BOOLEAN",
+    mask = 16384,
+    width = 64,
+    meaning = "bit 14 of rflags: NT",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.rf",
+    label = "rf",
+    type = "BOOLEAN",
+    mask = 65536,
+    width = 64,
+    meaning = "bit 16 of rflags: RF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.vm",
+    label = "vm",
+    type = "BOOLEAN",
+    mask = 131072,
+    width = 64,
+    meaning = "bit 17 of rflags: VM",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.ac",
+    label = "ac",
+    type = "BOOLEAN",
+    mask = 262144,
+    width = 64,
+    meaning = "bit 18 of rflags: AC",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.vif",
+    label = "vif",
+    type = "BOOLEAN",
+    mask = 524288,
+    width = 64,
+    meaning = "bit 19 of rflags: VIF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.vip",
+    label = "vip",
+    type = "BOOLEAN",
+    mask = 1048576,
+    width = 64,
+    meaning = "bit 20 of rflags: VIP",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rflags.id",
+    label = "id",
+    type = "BOOLEAN",
+    mask = 2097152,
+    width = 64,
+    meaning = "bit 21 of rflags: ID",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.rsp",
+    label = "rsp",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "stack pointer",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.ss",
+    label = "ss",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.es",
+    label = "es",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.ds",
+    label = "ds",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.fs",
+    label = "fs",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.gs",
+    label = "gs",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.trap_ctxt",
+    label = "trap_ctxt",
+    type = "BYTES",
+    meaning = "exception handlers",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.trap_ctxt_length",
+    label = "trap_ctxt_length",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes of trap_ctxt",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.ldt_base",
+    label = "ldt_base",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "descriptor table",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.ldt_ents",
+    label = "ldt_ents",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "its entries",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.gdt_frames",
+    label = "gdt_frames",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "pfns of the descriptor table",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.gdt_ents",
+    label = "gdt_ents",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "its entries",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.kernel_ss",
+    label = "kernel_ss",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "kernel stack",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.kernel_sp",
+    label = "kernel_sp",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "kernel stack",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.ctrlreg",
+    label = "ctrlreg",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "cr0 to cr7; 3: pfn of the page tables, 1: of those of user space",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.debugreg",
+    label = "debugreg",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "dr0 to dr7",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.event_callback_eip",
+    label = "event_callback_eip",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "entry point",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.failsafe_callback_eip",
+    label = "failsafe_callback_eip",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "entry point",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.syscall_callback_eip",
+    label = "syscall_callback_eip",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "entry point",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.vm_assist",
+    label = "vm_assist",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "what Xen does for the guest",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.fs_base",
+    label = "fs_base",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "base",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.gs_base_kernel",
+    label = "gs_base_kernel",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "base",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_64.gs_base_user",
+    label = "gs_base_user",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "base",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32",
+    label = "context_32",
+    type = "NONE",
+    meaning = "vcpu_guest_context of a 32-bit guest",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.fpu_ctxt",
+    label = "fpu_ctxt",
+    type = "BYTES",
+    meaning = "FXSAVE image",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.fpu_ctxt_length",
+    label = "fpu_ctxt_length",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes of fpu_ctxt",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.flags",
+    label = "flags",
+    type = "UINT32",
+    base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "I387_VALID",
+        [2] = "IN_KERNEL",
+        [3] = "FAILSAFE_DISABLES_EVENTS",
+        [4] = "SYSCALL_DISABLES_EVENTS",
+        [5] = "ONLINE",
+      },
+    },
+    meaning = "state of the vcpu",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.flags.i387_valid",
+    label = "i387_valid",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 32,
+    meaning = "bit 0 of flags: I387_VALID",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.flags.in_kernel",
+    label = "in_kernel",
+    type = "BOOLEAN",
+    mask = 4,
+    width = 32,
+    meaning = "bit 2 of flags: IN_KERNEL",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.flags.failsafe_disables_events",
+    label = "failsafe_disables_events",
+    type = "BOOLEAN",
+    mask = 8,
+    width = 32,
+    meaning = "bit 3 of flags: FAILSAFE_DISABLES_EVENTS",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.flags.syscall_disables_events",
+    label = "syscall_disables_events",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 32,
+    meaning = "bit 4 of flags: SYSCALL_DISABLES_EVENTS",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.flags.online",
+    label = "online",
+    type = "BOOLEAN",
+    mask = 32,
+    width = 32,
+    meaning = "bit 5 of flags: ONLINE",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.ebx",
+    label = "ebx",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.ecx",
+    label = "ecx",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.edx",
+    label = "edx",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.esi",
+    label = "esi",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.edi",
+    label = "edi",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.ebp",
+    label = "ebp",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eax",
+    label = "eax",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.error_code",
+    label = "error_code",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "of the last exception",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.entry_vector",
+    label = "entry_vector",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "its vector",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eip",
+    label = "eip",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "instruction pointer",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.cs",
+    label = "cs",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.saved_upcall_mask",
+    label = "saved_upcall_mask",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "events were masked",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags",
+    label = "eflags",
+    type = "UINT32",
+    base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "CF",
+        [2] = "PF",
+        [4] = "AF",
+        [6] = "ZF",
+        [7] = "SF",
+        [8] = "TF",
+        [9] = "IF",
+        [10] = "DF",
+        [11] = "OF",
+        [14] = "NT",
+        [16] = "RF",
+        [17] = "VM",
+        [18] = "AC",
+        [19] = "VIF",
+        [20] = "VIP",
+        [21] = "ID",
+      },
+    },
+    meaning = "flags",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.cf",
+    label = "cf",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 32,
+    meaning = "bit 0 of eflags: CF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.pf",
+    label = "pf",
+    type = "BOOLEAN",
+    mask = 4,
+    width = 32,
+    meaning = "bit 2 of eflags: PF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.af",
+    label = "af",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 32,
+    meaning = "bit 4 of eflags: AF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.zf",
+    label = "zf",
+    type = "BOOLEAN",
+    mask = 64,
+    width = 32,
+    meaning = "bit 6 of eflags: ZF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.sf",
+    label = "sf",
+    type = "BOOLEAN",
+    mask = 128,
+    width = 32,
+    meaning = "bit 7 of eflags: SF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.tf",
+    label = "tf",
+    type = "BOOLEAN",
+    mask = 256,
+    width = 32,
+    meaning = "bit 8 of eflags: TF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.if",
+    label = "if",
+    type = "BOOLEAN",
+    mask = 512,
+    width = 32,
+    meaning = "bit 9 of eflags: IF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.df",
+    label = "df",
+    type = "BOOLEAN",
+    mask = 1024,
+    width = 32,
+    meaning = "bit 10 of eflags: DF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.of",
+    label = "of",
+    type = "BOOLEAN",
+    mask = 2048,
+    width = 32,
+    meaning = "bit 11 of eflags: OF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.nt",
+    label = "nt",
+    type = "BOOLEAN",
+    mask = 16384,
+    width = 32,
+    meaning = "bit 14 of eflags: NT",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.rf",
+    label = "rf",
+    type = "BOOLEAN",
+    mask = 65536,
+    width = 32,
+    meaning = "bit 16 of eflags: RF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.vm",
+    label = "vm",
+    type = "BOOLEAN",
+    mask = 131072,
+    width = 32,
+    meaning = "bit 17 of eflags: VM",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.ac",
+    label = "ac",
+    type = "BOOLEAN",
+    mask = 262144,
+    width = 32,
+    meaning = "bit 18 of eflags: AC",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.vif",
+    label = "vif",
+    type = "BOOLEAN",
+    mask = 524288,
+    width = 32,
+    meaning = "bit 19 of eflags: VIF",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.vip",
+    label = "vip",
+    type = "BOOLEAN",
+    mask = 1048576,
+    width = 32,
+    meaning = "bit 20 of eflags: VIP",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.eflags.id",
+    label = "id",
+    type = "BOOLEAN",
+    mask = 2097152,
+    width = 32,
+    meaning = "bit 21 of eflags: ID",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.esp",
+    label = "esp",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "stack pointer",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.ss",
+    label = "ss",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.es",
+    label = "es",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.ds",
+    label = "ds",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.fs",
+    label = "fs",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.gs",
+    label = "gs",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.trap_ctxt",
+    label = "trap_ctxt",
+    type = "BYTES",
+    meaning = "exception handlers",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.trap_ctxt_length",
+    label = "trap_ctxt_length",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes of trap_ctxt",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.ldt_base",
+    label = "ldt_base",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "descriptor table",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.ldt_ents",
+    label = "ldt_ents",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "its entries",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.gdt_frames",
+    label = "gdt_frames",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "pfns of the descriptor table",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.gdt_ents",
+    label = "gdt_ents",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "its entries",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.kernel_ss",
+    label = "kernel_ss",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "kernel stack",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.kernel_sp",
+    label = "kernel_sp",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "kernel stack",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.ctrlreg",
+    label = "ctrlreg",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "cr0 to cr7; 3: page tables, as pfn << 12 | pfn >> 20",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.debugreg",
+    label = "debugreg",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "dr0 to dr7",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.event_callback_cs",
+    label = "event_callback_cs",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "entry point",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.event_callback_eip",
+    label = "event_callback_eip",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "entry point",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.failsafe_callback_cs",
+    label = "failsafe_callback_cs",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "entry point",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.failsafe_callback_eip",
+    label = "failsafe_callback_eip",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "entry point",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_basic.context_32.vm_assist",
+    label = "vm_assist",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "what Xen does for the guest",
+    section = "payloads 2.3",
+  },
+  {
     name = "xenmig.libxc.x86_pv_vcpu_extended",
     label = "x86_pv_vcpu_extended",
     type = "NONE",
@@ -2830,7 +7853,212 @@ local FIELDS = {
     label = "xcr0",
     type = "UINT64",
     base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "x87",
+        [1] = "SSE",
+        [2] = "YMM",
+        [3] = "BNDREGS",
+        [4] = "BNDCSR",
+        [5] = "OPMASK",
+        [6] = "ZMM",
+        [7] = "HI_ZMM",
+        [8] = "PT",
+        [9] = "PKRU",
+        [10] = "PASID",
+        [11] = "CET_U",
+        [12] = "CET_S",
+        [13] = "HDC",
+        [14] = "UINTR",
+        [15] = "LBR",
+        [16] = "HWP",
+        [17] = "TILE_CFG",
+        [18] = "TILE_DATA",
+        [62] = "LWP",
+      },
+    },
     meaning = "enabled state components",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.x87",
+    label = "x87",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 64,
+    meaning = "bit 0 of xcr0: x87",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.sse",
+    label = "sse",
+    type = "BOOLEAN",
+    mask = 2,
+    width = 64,
+    meaning = "bit 1 of xcr0: SSE",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.ymm",
+    label = "ymm",
+    type = "BOOLEAN",
+    mask = 4,
+    width = 64,
+    meaning = "bit 2 of xcr0: YMM",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.bndregs",
+    label = "bndregs",
+    type = "BOOLEAN",
+    mask = 8,
+    width = 64,
+    meaning = "bit 3 of xcr0: BNDREGS",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.bndcsr",
+    label = "bndcsr",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 64,
+    meaning = "bit 4 of xcr0: BNDCSR",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.opmask",
+    label = "opmask",
+    type = "BOOLEAN",
+    mask = 32,
+    width = 64,
+    meaning = "bit 5 of xcr0: OPMASK",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.zmm",
+    label = "zmm",
+    type = "BOOLEAN",
+    mask = 64,
+    width = 64,
+    meaning = "bit 6 of xcr0: ZMM",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.hi_zmm",
+    label = "hi_zmm",
+    type = "BOOLEAN",
+    mask = 128,
+    width = 64,
+    meaning = "bit 7 of xcr0: HI_ZMM",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.pt",
+    label = "pt",
+    type = "BOOLEAN",
+    mask = 256,
+    width = 64,
+    meaning = "bit 8 of xcr0: PT",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.pkru",
+    label = "pkru",
+    type = "BOOLEAN",
+    mask = 512,
+    width = 64,
+    meaning = "bit 9 of xcr0: PKRU",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.pasid",
+    label = "pasid",
+    type = "BOOLEAN",
+    mask = 1024,
+    width = 64,
+    meaning = "bit 10 of xcr0: PASID",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.cet_u",
+    label = "cet_u",
+    type = "BOOLEAN",
+    mask = 2048,
+    width = 64,
+    meaning = "bit 11 of xcr0: CET_U",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.cet_s",
+    label = "cet_s",
+    type = "BOOLEAN",
+    mask = 4096,
+    width = 64,
+    meaning = "bit 12 of xcr0: CET_S",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.hdc",
+    label = "hdc",
+    type = "BOOLEAN",
+    mask = 8192,
+    width = 64,
+    meaning = "bit 13 of xcr0: HDC",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.uintr",
+    label = "uintr",
+    type = "BOOLEAN",
+    mask = 16384,
+    width = 64,
+    meaning = "bit 14 of xcr0: UINTR",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.lbr",
+    label = "lbr",
+    type = "BOOLEAN",
+    mask = 32768,
+    width = 64,
+    meaning = "bit 15 of xcr0: LBR",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.hwp",
+    label = "hwp",
+    type = "BOOLEAN",
+    mask = 65536,
+    width = 64,
+    meaning = "bit 16 of xcr0: HWP",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.tile_cfg",
+    label = "tile_cfg",
+    type = "BOOLEAN",
+    mask = 131072,
+    width = 64,
+    meaning = "bit 17 of xcr0: TILE_CFG",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.tile_data",
+    label = "tile_data",
+    type = "BOOLEAN",
+    mask = 262144,
+    width = 64,
+    meaning = "bit 18 of xcr0: TILE_DATA",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0.lwp",
+    label = "lwp",
+    type = "BOOLEAN",
+    mask = 4611686018427387904,
+    width = 64,
+    meaning = "bit 62 of xcr0: LWP",
     section = "4.6",
   },
   {
@@ -2838,7 +8066,212 @@ local FIELDS = {
     label = "xcr0_accum",
     type = "UINT64",
     base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "x87",
+        [1] = "SSE",
+        [2] = "YMM",
+        [3] = "BNDREGS",
+        [4] = "BNDCSR",
+        [5] = "OPMASK",
+        [6] = "ZMM",
+        [7] = "HI_ZMM",
+        [8] = "PT",
+        [9] = "PKRU",
+        [10] = "PASID",
+        [11] = "CET_U",
+        [12] = "CET_S",
+        [13] = "HDC",
+        [14] = "UINTR",
+        [15] = "LBR",
+        [16] = "HWP",
+        [17] = "TILE_CFG",
+        [18] = "TILE_DATA",
+        [62] = "LWP",
+      },
+    },
     meaning = "components that were ever enabled",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.x87",
+    label = "x87",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 64,
+    meaning = "bit 0 of xcr0_accum: x87",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.sse",
+    label = "sse",
+    type = "BOOLEAN",
+    mask = 2,
+    width = 64,
+    meaning = "bit 1 of xcr0_accum: SSE",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.ymm",
+    label = "ymm",
+    type = "BOOLEAN",
+    mask = 4,
+    width = 64,
+    meaning = "bit 2 of xcr0_accum: YMM",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.bndregs",
+    label = "bndregs",
+    type = "BOOLEAN",
+    mask = 8,
+    width = 64,
+    meaning = "bit 3 of xcr0_accum: BNDREGS",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.bndcsr",
+    label = "bndcsr",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 64,
+    meaning = "bit 4 of xcr0_accum: BNDCSR",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.opmask",
+    label = "opmask",
+    type = "BOOLEAN",
+    mask = 32,
+    width = 64,
+    meaning = "bit 5 of xcr0_accum: OPMASK",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.zmm",
+    label = "zmm",
+    type = "BOOLEAN",
+    mask = 64,
+    width = 64,
+    meaning = "bit 6 of xcr0_accum: ZMM",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.hi_zmm",
+    label = "hi_zmm",
+    type = "BOOLEAN",
+    mask = 128,
+    width = 64,
+    meaning = "bit 7 of xcr0_accum: HI_ZMM",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.pt",
+    label = "pt",
+    type = "BOOLEAN",
+    mask = 256,
+    width = 64,
+    meaning = "bit 8 of xcr0_accum: PT",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.pkru",
+    label = "pkru",
+    type = "BOOLEAN",
+    mask = 512,
+    width = 64,
+    meaning = "bit 9 of xcr0_accum: PKRU",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.pasid",
+    label = "pasid",
+    type = "BOOLEAN",
+    mask = 1024,
+    width = 64,
+    meaning = "bit 10 of xcr0_accum: PASID",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.cet_u",
+    label = "cet_u",
+    type = "BOOLEAN",
+    mask = 2048,
+    width = 64,
+    meaning = "bit 11 of xcr0_accum: CET_U",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.cet_s",
+    label = "cet_s",
+    type = "BOOLEAN",
+    mask = 4096,
+    width = 64,
+    meaning = "bit 12 of xcr0_accum: CET_S",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.hdc",
+    label = "hdc",
+    type = "BOOLEAN",
+    mask = 8192,
+    width = 64,
+    meaning = "bit 13 of xcr0_accum: HDC",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.uintr",
+    label = "uintr",
+    type = "BOOLEAN",
+    mask = 16384,
+    width = 64,
+    meaning = "bit 14 of xcr0_accum: UINTR",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.lbr",
+    label = "lbr",
+    type = "BOOLEAN",
+    mask = 32768,
+    width = 64,
+    meaning = "bit 15 of xcr0_accum: LBR",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.hwp",
+    label = "hwp",
+    type = "BOOLEAN",
+    mask = 65536,
+    width = 64,
+    meaning = "bit 16 of xcr0_accum: HWP",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.tile_cfg",
+    label = "tile_cfg",
+    type = "BOOLEAN",
+    mask = 131072,
+    width = 64,
+    meaning = "bit 17 of xcr0_accum: TILE_CFG",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.tile_data",
+    label = "tile_data",
+    type = "BOOLEAN",
+    mask = 262144,
+    width = 64,
+    meaning = "bit 18 of xcr0_accum: TILE_DATA",
+    section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xcr0_accum.lwp",
+    label = "lwp",
+    type = "BOOLEAN",
+    mask = 4611686018427387904,
+    width = 64,
+    meaning = "bit 62 of xcr0_accum: LWP",
     section = "4.6",
   },
   {
@@ -2855,6 +8288,264 @@ local FIELDS = {
     base = "DEC",
     meaning = "bytes of xsave_area",
     section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave",
+    label = "xsave",
+    type = "NONE",
+    meaning = "XSAVE image in standard format",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.fpu_sse",
+    label = "fpu_sse",
+    type = "BYTES",
+    meaning = "FXSAVE image",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.fpu_sse_length",
+    label = "fpu_sse_length",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes of fpu_sse",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv",
+    label = "xstate_bv",
+    type = "UINT64",
+    base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "x87",
+        [1] = "SSE",
+        [2] = "YMM",
+        [3] = "BNDREGS",
+        [4] = "BNDCSR",
+        [5] = "OPMASK",
+        [6] = "ZMM",
+        [7] = "HI_ZMM",
+        [8] = "PT",
+        [9] = "PKRU",
+        [10] = "PASID",
+        [11] = "CET_U",
+        [12] = "CET_S",
+        [13] = "HDC",
+        [14] = "UINTR",
+        [15] = "LBR",
+        [16] = "HWP",
+        [17] = "TILE_CFG",
+        [18] = "TILE_DATA",
+        [62] = "LWP",
+      },
+    },
+    meaning = "components that are not in their initial state",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.x87",
+    label = "x87",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 64,
+    meaning = "bit 0 of xstate_bv: x87",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.sse",
+    label = "sse",
+    type = "BOOLEAN",
+    mask = 2,
+    width = 64,
+    meaning = "bit 1 of xstate_bv: SSE",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.ymm",
+    label = "ymm",
+    type = "BOOLEAN",
+    mask = 4,
+    width = 64,
+    meaning = "bit 2 of xstate_bv: YMM",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.bndregs",
+    label = "bndregs",
+    type = "BOOLEAN",
+    mask = 8,
+    width = 64,
+    meaning = "bit 3 of xstate_bv: BNDREGS",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.bndcsr",
+    label = "bndcsr",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 64,
+    meaning = "bit 4 of xstate_bv: BNDCSR",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.opmask",
+    label = "opmask",
+    type = "BOOLEAN",
+    mask = 32,
+    width = 64,
+    meaning = "bit 5 of xstate_bv: OPMASK",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.zmm",
+    label = "zmm",
+    type = "BOOLEAN",
+    mask = 64,
+    width = 64,
+    meaning = "bit 6 of xstate_bv: ZMM",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.hi_zmm",
+    label = "hi_zmm",
+    type = "BOOLEAN",
+    mask = 128,
+    width = 64,
+    meaning = "bit 7 of xstate_bv: HI_ZMM",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.pt",
+    label = "pt",
+    type = "BOOLEAN",
+    mask = 256,
+    width = 64,
+    meaning = "bit 8 of xstate_bv: PT",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.pkru",
+    label = "pkru",
+    type = "BOOLEAN",
+    mask = 512,
+    width = 64,
+    meaning = "bit 9 of xstate_bv: PKRU",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.pasid",
+    label = "pasid",
+    type = "BOOLEAN",
+    mask = 1024,
+    width = 64,
+    meaning = "bit 10 of xstate_bv: PASID",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.cet_u",
+    label = "cet_u",
+    type = "BOOLEAN",
+    mask = 2048,
+    width = 64,
+    meaning = "bit 11 of xstate_bv: CET_U",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.cet_s",
+    label = "cet_s",
+    type = "BOOLEAN",
+    mask = 4096,
+    width = 64,
+    meaning = "bit 12 of xstate_bv: CET_S",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.hdc",
+    label = "hdc",
+    type = "BOOLEAN",
+    mask = 8192,
+    width = 64,
+    meaning = "bit 13 of xstate_bv: HDC",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.uintr",
+    label = "uintr",
+    type = "BOOLEAN",
+    mask = 16384,
+    width = 64,
+    meaning = "bit 14 of xstate_bv: UINTR",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.lbr",
+    label = "lbr",
+    type = "BOOLEAN",
+    mask = 32768,
+    width = 64,
+    meaning = "bit 15 of xstate_bv: LBR",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.hwp",
+    label = "hwp",
+    type = "BOOLEAN",
+    mask = 65536,
+    width = 64,
+    meaning = "bit 16 of xstate_bv: HWP",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.tile_cfg",
+    label = "tile_cfg",
+    type = "BOOLEAN",
+    mask = 131072,
+    width = 64,
+    meaning = "bit 17 of xstate_bv: TILE_CFG",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.tile_data",
+    label = "tile_data",
+    type = "BOOLEAN",
+    mask = 262144,
+    width = 64,
+    meaning = "bit 18 of xstate_bv: TILE_DATA",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xstate_bv.lwp",
+    label = "lwp",
+    type = "BOOLEAN",
+    mask = 4611686018427387904,
+    width = 64,
+    meaning = "bit 62 of xstate_bv: LWP",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.xcomp_bv",
+    label = "xcomp_bv",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "zero: not compacted",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.extended",
+    label = "extended",
+    type = "BYTES",
+    meaning = "extended components, by their offsets in CPUID leaf 0xd",
+    section = "payloads 2.3",
+  },
+  {
+    name = "xenmig.libxc.x86_pv_vcpu_xsave.xsave.extended_length",
+    label = "extended_length",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes of extended",
+    section = "payloads 2.3",
   },
   {
     name = "xenmig.libxc.shared_info",
@@ -2877,6 +8568,430 @@ local FIELDS = {
     base = "DEC",
     meaning = "bytes of shared_info",
     section = "4.6",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32",
+    label = "shared_info_32",
+    type = "NONE",
+    meaning = "shared info of a 32-bit guest",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.vcpu_info",
+    label = "vcpu_info",
+    type = "NONE",
+    meaning = "one of the vcpus",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.vcpu_info.evtchn_upcall_pending",
+    label = "evtchn_upcall_pending",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "an event waits",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.vcpu_info.evtchn_upcall_mask",
+    label = "evtchn_upcall_mask",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "events are masked",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.vcpu_info.evtchn_pending_sel",
+    label = "evtchn_pending_sel",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "words of the bitmap with events",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.vcpu_info.cr2",
+    label = "cr2",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "address of the last page fault",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.vcpu_info.version",
+    label = "version",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "odd while it is written",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.vcpu_info.tsc_timestamp",
+    label = "tsc_timestamp",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "TSC when the time was taken",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.vcpu_info.system_time",
+    label = "system_time",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "nanoseconds then",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.vcpu_info.tsc_to_system_mul",
+    label = "tsc_to_system_mul",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "factor",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.vcpu_info.tsc_shift",
+    label = "tsc_shift",
+    type = "UINT8",
+    base = "HEX",
+    meaning = "shift, a signed number",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.vcpu_info.time_flags",
+    label = "time_flags",
+    type = "UINT8",
+    base = "HEX",
+    meaning = "bit 0: the TSC is stable",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.vcpu_info_count",
+    label = "vcpu_info_count",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "number of vcpus",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.evtchn_pending",
+    label = "evtchn_pending",
+    type = "BYTES",
+    meaning = "bit per event channel",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.evtchn_pending_length",
+    label = "evtchn_pending_length",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes of evtchn_pending",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.evtchn_mask",
+    label = "evtchn_mask",
+    type = "BYTES",
+    meaning = "bit per event channel",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.evtchn_mask_length",
+    label = "evtchn_mask_length",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes of evtchn_mask",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.wc_version",
+    label = "wc_version",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "odd while it is written",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.wc_sec",
+    label = "wc_sec",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "wall clock at boot, seconds",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.wc_nsec",
+    label = "wc_nsec",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "and nanoseconds",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.max_pfn",
+    label = "max_pfn",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "highest pfn of the guest",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.pfn_to_mfn_frame_list_list",
+    label = "pfn_to_mfn_frame_list_list",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "root of the guest's p2m tree",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.nmi_reason",
+    label = "nmi_reason",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "why an NMI came",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.p2m_cr3",
+    label = "p2m_cr3",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "page tables of the linear p2m; 0: the tree is used",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.p2m_vaddr",
+    label = "p2m_vaddr",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "where the linear p2m is",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.p2m_generation",
+    label = "p2m_generation",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "odd while the p2m is changed",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_32.wc_sec_hi",
+    label = "wc_sec_hi",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "upper half of the seconds",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64",
+    label = "shared_info_64",
+    type = "NONE",
+    meaning = "shared info of a 64-bit guest",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.vcpu_info",
+    label = "vcpu_info",
+    type = "NONE",
+    meaning = "one of the vcpus",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.vcpu_info.evtchn_upcall_pending",
+    label = "evtchn_upcall_pending",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "an event waits",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.vcpu_info.evtchn_upcall_mask",
+    label = "evtchn_upcall_mask",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "events are masked",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.vcpu_info.evtchn_pending_sel",
+    label = "evtchn_pending_sel",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "words of the bitmap with events",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.vcpu_info.cr2",
+    label = "cr2",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "address of the last page fault",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.vcpu_info.version",
+    label = "version",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "odd while it is written",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.vcpu_info.tsc_timestamp",
+    label = "tsc_timestamp",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "TSC when the time was taken",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.vcpu_info.system_time",
+    label = "system_time",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "nanoseconds then",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.vcpu_info.tsc_to_system_mul",
+    label = "tsc_to_system_mul",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "factor",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.vcpu_info.tsc_shift",
+    label = "tsc_shift",
+    type = "UINT8",
+    base = "HEX",
+    meaning = "shift, a signed number",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.vcpu_info.time_flags",
+    label = "time_flags",
+    type = "UINT8",
+    base = "HEX",
+    meaning = "bit 0: the TSC is stable",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.vcpu_info_count",
+    label = "vcpu_info_count",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "number of vcpus",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.evtchn_pending",
+    label = "evtchn_pending",
+    type = "BYTES",
+    meaning = "bit per event channel",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.evtchn_pending_length",
+    label = "evtchn_pending_length",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes of evtchn_pending",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.evtchn_mask",
+    label = "evtchn_mask",
+    type = "BYTES",
+    meaning = "bit per event channel",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.evtchn_mask_length",
+    label = "evtchn_mask_length",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes of evtchn_mask",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.wc_version",
+    label = "wc_version",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "odd while it is written",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.wc_sec",
+    label = "wc_sec",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "wall clock at boot, seconds",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.wc_nsec",
+    label = "wc_nsec",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "and nanoseconds",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.wc_sec_hi",
+    label = "wc_sec_hi",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "upper half of the seconds",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.max_pfn",
+    label = "max_pfn",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "highest pfn of the guest",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.pfn_to_mfn_frame_list_list",
+    label = "pfn_to_mfn_frame_list_list",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "root of the guest's p2m tree",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.nmi_reason",
+    label = "nmi_reason",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "why an NMI came",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.p2m_cr3",
+    label = "p2m_cr3",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "page tables of the linear p2m; 0: the tree is used",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.p2m_vaddr",
+    label = "p2m_vaddr",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "where the linear p2m is",
+    section = "payloads 2.4",
+  },
+  {
+    name = "xenmig.libxc.shared_info.shared_info_64.p2m_generation",
+    label = "p2m_generation",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "odd while the p2m is changed",
+    section = "payloads 2.4",
   },
   {
     name = "xenmig.libxc.x86_tsc_info",
@@ -3009,11 +9124,3590 @@ local FIELDS = {
     section = "4.6, 9.7",
   },
   {
+    name = "xenmig.libxc.hvm_context.section.header",
+    label = "header",
+    type = "NONE",
+    meaning = "which Xen wrote this, and on what",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.header.magic",
+    label = "magic",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "0x54381286",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.header.version",
+    label = "version",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "version of the format, always 1",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.header.changeset",
+    label = "changeset",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "meant to be Xen's changeset; 0 or all ones in practice",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.header.cpuid",
+    label = "cpuid",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "CPUID leaf 1 EAX of the sending host: family, model, stepping",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.header.gtsc_khz",
+    label = "gtsc_khz",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "TSC frequency of the guest, kHz",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu",
+    label = "cpu",
+    type = "NONE",
+    meaning = "registers of a vcpu that is online",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.fpu_regs",
+    label = "fpu_regs",
+    type = "BYTES",
+    meaning = "FXSAVE image",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.fpu_regs_length",
+    label = "fpu_regs_length",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes of fpu_regs",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rax",
+    label = "rax",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rbx",
+    label = "rbx",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rcx",
+    label = "rcx",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rdx",
+    label = "rdx",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rbp",
+    label = "rbp",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rsi",
+    label = "rsi",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rdi",
+    label = "rdi",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rsp",
+    label = "rsp",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.r8",
+    label = "r8",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.r9",
+    label = "r9",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.r10",
+    label = "r10",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.r11",
+    label = "r11",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.r12",
+    label = "r12",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.r13",
+    label = "r13",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.r14",
+    label = "r14",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.r15",
+    label = "r15",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rip",
+    label = "rip",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "general register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags",
+    label = "rflags",
+    type = "UINT64",
+    base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "CF",
+        [2] = "PF",
+        [4] = "AF",
+        [6] = "ZF",
+        [7] = "SF",
+        [8] = "TF",
+        [9] = "IF",
+        [10] = "DF",
+        [11] = "OF",
+        [14] = "NT",
+        [16] = "RF",
+        [17] = "VM",
+        [18] = "AC",
+        [19] = "VIF",
+        [20] = "VIP",
+        [21] = "ID",
+      },
+    },
+    meaning = "flags",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.cf",
+    label = "cf",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 64,
+    meaning = "bit 0 of rflags: CF",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.pf",
+    label = "pf",
+    type = "BOOLEAN",
+    mask = 4,
+    width = 64,
+    meaning = "bit 2 of rflags: PF",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.af",
+    label = "af",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 64,
+    meaning = "bit 4 of rflags: AF",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.zf",
+    label = "zf",
+    type = "BOOLEAN",
+    mask = 64,
+    width = 64,
+    meaning = "bit 6 of rflags: ZF",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.sf",
+    label = "sf",
+    type = "BOOLEAN",
+    mask = 128,
+    width = 64,
+    meaning = "bit 7 of rflags: SF",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.tf",
+    label = "tf",
+    type = "BOOLEAN",
+    mask = 256,
+    width = 64,
+    meaning = "bit 8 of rflags: TF",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.if",
+    label = "if",
+    type = "BOOLEAN",
+    mask = 512,
+    width = 64,
+    meaning = "bit 9 of rflags: IF",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.df",
+    label = "df",
+    type = "BOOLEAN",
+    mask = 1024,
+    width = 64,
+    meaning = "bit 10 of rflags: DF",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.of",
+    label = "of",
+    type = "BOOLEAN",
+    mask = 2048,
+    width = 64,
+    meaning = "bit 11 of rflags: OF",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.nt",
+    label = "nt",
+    type = "BOOLEAN",
+    mask = 16384,
+    width = 64,
+    meaning = "bit 14 of rflags: NT",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.rf",
+    label = "rf",
+    type = "BOOLEAN",
+    mask = 65536,
+    width = 64,
+    meaning = "bit 16 of rflags: RF",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.vm",
+    label = "vm",
+    type = "BOOLEAN",
+    mask = 131072,
+    width = 64,
+    meaning = "bit 17 of rflags: VM",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.ac",
+    label = "ac",
+    type = "BOOLEAN",
+    mask = 262144,
+    width = 64,
+    meaning = "bit 18 of rflags: AC",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.vif",
+    label = "vif",
+    type = "BOOLEAN",
+    mask = 524288,
+    width = 64,
+    meaning = "bit 19 of rflags: VIF",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.vip",
+    label = "vip",
+    type = "BOOLEAN",
+    mask = 1048576,
+    width = 64,
+    meaning = "bit 20 of rflags: VIP",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.rflags.id",
+    label = "id",
+    type = "BOOLEAN",
+    mask = 2097152,
+    width = 64,
+    meaning = "bit 21 of rflags: ID",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr0",
+    label = "cr0",
+    type = "UINT64",
+    base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "PE",
+        [1] = "MP",
+        [2] = "EM",
+        [3] = "TS",
+        [4] = "ET",
+        [5] = "NE",
+        [16] = "WP",
+        [18] = "AM",
+        [29] = "NW",
+        [30] = "CD",
+        [31] = "PG",
+      },
+    },
+    meaning = "control register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr0.pe",
+    label = "pe",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 64,
+    meaning = "bit 0 of cr0: PE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr0.mp",
+    label = "mp",
+    type = "BOOLEAN",
+    mask = 2,
+    width = 64,
+    meaning = "bit 1 of cr0: MP",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr0.em",
+    label = "em",
+    type = "BOOLEAN",
+    mask = 4,
+    width = 64,
+    meaning = "bit 2 of cr0: EM",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr0.ts",
+    label = "ts",
+    type = "BOOLEAN",
+    mask = 8,
+    width = 64,
+    meaning = "bit 3 of cr0: TS",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr0.et",
+    label = "et",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 64,
+    meaning = "bit 4 of cr0: ET",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr0.ne",
+    label = "ne",
+    type = "BOOLEAN",
+    mask = 32,
+    width = 64,
+    meaning = "bit 5 of cr0: NE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr0.wp",
+    label = "wp",
+    type = "BOOLEAN",
+    mask = 65536,
+    width = 64,
+    meaning = "bit 16 of cr0: WP",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr0.am",
+    label = "am",
+    type = "BOOLEAN",
+    mask = 262144,
+    width = 64,
+    meaning = "bit 18 of cr0: AM",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr0.nw",
+    label = "nw",
+    type = "BOOLEAN",
+    mask = 536870912,
+    width = 64,
+    meaning = "bit 29 of cr0: NW",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr0.cd",
+    label = "cd",
+    type = "BOOLEAN",
+    mask = 1073741824,
+    width = 64,
+    meaning = "bit 30 of cr0: CD",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr0.pg",
+    label = "pg",
+    type = "BOOLEAN",
+    mask = 2147483648,
+    width = 64,
+    meaning = "bit 31 of cr0: PG",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr2",
+    label = "cr2",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "control register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr3",
+    label = "cr3",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "control register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4",
+    label = "cr4",
+    type = "UINT64",
+    base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "VME",
+        [1] = "PVI",
+        [2] = "TSD",
+        [3] = "DE",
+        [4] = "PSE",
+        [5] = "PAE",
+        [6] = "MCE",
+        [7] = "PGE",
+        [8] = "PCE",
+        [9] = "OSFXSR",
+        [10] = "OSXMMEXCPT",
+        [11] = "UMIP",
+        [12] = "LA57",
+        [13] = "VMXE",
+        [14] = "SMXE",
+        [16] = "FSGSBASE",
+        [17] = "PCIDE",
+        [18] = "OSXSAVE",
+        [20] = "SMEP",
+        [21] = "SMAP",
+        [22] = "PKE",
+        [23] = "CET",
+        [24] = "PKS",
+        [25] = "UINTR",
+      },
+    },
+    meaning = "control register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.vme",
+    label = "vme",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 64,
+    meaning = "bit 0 of cr4: VME",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.pvi",
+    label = "pvi",
+    type = "BOOLEAN",
+    mask = 2,
+    width = 64,
+    meaning = "bit 1 of cr4: PVI",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.tsd",
+    label = "tsd",
+    type = "BOOLEAN",
+    mask = 4,
+    width = 64,
+    meaning = "bit 2 of cr4: TSD",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.de",
+    label = "de",
+    type = "BOOLEAN",
+    mask = 8,
+    width = 64,
+    meaning = "bit 3 of cr4: DE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.pse",
+    label = "pse",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 64,
+    meaning = "bit 4 of cr4: PSE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.pae",
+    label = "pae",
+    type = "BOOLEAN",
+    mask = 32,
+    width = 64,
+    meaning = "bit 5 of cr4: PAE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.mce",
+    label = "mce",
+    type = "BOOLEAN",
+    mask = 64,
+    width = 64,
+    meaning = "bit 6 of cr4: MCE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.pge",
+    label = "pge",
+    type = "BOOLEAN",
+    mask = 128,
+    width = 64,
+    meaning = "bit 7 of cr4: PGE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.pce",
+    label = "pce",
+    type = "BOOLEAN",
+    mask = 256,
+    width = 64,
+    meaning = "bit 8 of cr4: PCE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.osfxsr",
+    label = "osfxsr",
+    type = "BOOLEAN",
+    mask = 512,
+    width = 64,
+    meaning = "bit 9 of cr4: OSFXSR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.osxmmexcpt",
+    label = "osxmmexcpt",
+    type = "BOOLEAN",
+    mask = 1024,
+    width = 64,
+    meaning = "bit 10 of cr4: OSXMMEXCPT",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.umip",
+    label = "umip",
+    type = "BOOLEAN",
+    mask = 2048,
+    width = 64,
+    meaning = "bit 11 of cr4: UMIP",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.la57",
+    label = "la57",
+    type = "BOOLEAN",
+    mask = 4096,
+    width = 64,
+    meaning = "bit 12 of cr4: LA57",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.vmxe",
+    label = "vmxe",
+    type = "BOOLEAN",
+    mask = 8192,
+    width = 64,
+    meaning = "bit 13 of cr4: VMXE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.smxe",
+    label = "smxe",
+    type = "BOOLEAN",
+    mask = 16384,
+    width = 64,
+    meaning = "bit 14 of cr4: SMXE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.fsgsbase",
+    label = "fsgsbase",
+    type = "BOOLEAN",
+    mask = 65536,
+    width = 64,
+    meaning = "bit 16 of cr4: FSGSBASE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.pcide",
+    label = "pcide",
+    type = "BOOLEAN",
+    mask = 131072,
+    width = 64,
+    meaning = "bit 17 of cr4: PCIDE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.osxsave",
+    label = "osxsave",
+    type = "BOOLEAN",
+    mask = 262144,
+    width = 64,
+    meaning = "bit 18 of cr4: OSXSAVE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.smep",
+    label = "smep",
+    type = "BOOLEAN",
+    mask = 1048576,
+    width = 64,
+    meaning = "bit 20 of cr4: SMEP",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.smap",
+    label = "smap",
+    type = "BOOLEAN",
+    mask = 2097152,
+    width = 64,
+    meaning = "bit 21 of cr4: SMAP",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.pke",
+    label = "pke",
+    type = "BOOLEAN",
+    mask = 4194304,
+    width = 64,
+    meaning = "bit 22 of cr4: PKE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.cet",
+    label = "cet",
+    type = "BOOLEAN",
+    mask = 8388608,
+    width = 64,
+    meaning = "bit 23 of cr4: CET",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.pks",
+    label = "pks",
+    type = "BOOLEAN",
+    mask = 16777216,
+    width = 64,
+    meaning = "bit 24 of cr4: PKS",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cr4.uintr",
+    label = "uintr",
+    type = "BOOLEAN",
+    mask = 33554432,
+    width = 64,
+    meaning = "bit 25 of cr4: UINTR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.dr0",
+    label = "dr0",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "debug register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.dr1",
+    label = "dr1",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "debug register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.dr2",
+    label = "dr2",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "debug register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.dr3",
+    label = "dr3",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "debug register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.dr6",
+    label = "dr6",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "debug register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.dr7",
+    label = "dr7",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "debug register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cs_sel",
+    label = "cs_sel",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.ds_sel",
+    label = "ds_sel",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.es_sel",
+    label = "es_sel",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.fs_sel",
+    label = "fs_sel",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.gs_sel",
+    label = "gs_sel",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.ss_sel",
+    label = "ss_sel",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.tr_sel",
+    label = "tr_sel",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.ldtr_sel",
+    label = "ldtr_sel",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "selector",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cs_limit",
+    label = "cs_limit",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "limit",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.ds_limit",
+    label = "ds_limit",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "limit",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.es_limit",
+    label = "es_limit",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "limit",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.fs_limit",
+    label = "fs_limit",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "limit",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.gs_limit",
+    label = "gs_limit",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "limit",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.ss_limit",
+    label = "ss_limit",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "limit",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.tr_limit",
+    label = "tr_limit",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "limit",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.ldtr_limit",
+    label = "ldtr_limit",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "limit",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.idtr_limit",
+    label = "idtr_limit",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "limit",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.gdtr_limit",
+    label = "gdtr_limit",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "limit",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cs_base",
+    label = "cs_base",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "base",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.ds_base",
+    label = "ds_base",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "base",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.es_base",
+    label = "es_base",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "base",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.fs_base",
+    label = "fs_base",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "base",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.gs_base",
+    label = "gs_base",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "base",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.ss_base",
+    label = "ss_base",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "base",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.tr_base",
+    label = "tr_base",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "base",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.ldtr_base",
+    label = "ldtr_base",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "base",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.idtr_base",
+    label = "idtr_base",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "base",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.gdtr_base",
+    label = "gdtr_base",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "base",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.cs_arbytes",
+    label = "cs_arbytes",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.ds_arbytes",
+    label = "ds_arbytes",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.es_arbytes",
+    label = "es_arbytes",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.fs_arbytes",
+    label = "fs_arbytes",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.gs_arbytes",
+    label = "gs_arbytes",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.ss_arbytes",
+    label = "ss_arbytes",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.tr_arbytes",
+    label = "tr_arbytes",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.ldtr_arbytes",
+    label = "ldtr_arbytes",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "access rights: type 0-3, S 4, DPL 5-6, P 7, AVL 8, L 9, DB 10, G 11",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.sysenter_cs",
+    label = "sysenter_cs",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "sysenter",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.sysenter_esp",
+    label = "sysenter_esp",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "sysenter",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.sysenter_eip",
+    label = "sysenter_eip",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "sysenter",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.shadow_gs",
+    label = "shadow_gs",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "KERNEL_GS_BASE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.msr_flags",
+    label = "msr_flags",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "obsolete, ignored",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.msr_lstar",
+    label = "msr_lstar",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "system call",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.msr_star",
+    label = "msr_star",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "system call",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.msr_cstar",
+    label = "msr_cstar",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "system call",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.msr_syscall_mask",
+    label = "msr_syscall_mask",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "system call",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.msr_efer",
+    label = "msr_efer",
+    type = "UINT64",
+    base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "SCE",
+        [8] = "LME",
+        [10] = "LMA",
+        [11] = "NXE",
+        [12] = "SVME",
+        [13] = "LMSLE",
+        [14] = "FFXSE",
+        [20] = "AIBRSE",
+      },
+    },
+    meaning = "extended features",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.msr_efer.sce",
+    label = "sce",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 64,
+    meaning = "bit 0 of msr_efer: SCE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.msr_efer.lme",
+    label = "lme",
+    type = "BOOLEAN",
+    mask = 256,
+    width = 64,
+    meaning = "bit 8 of msr_efer: LME",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.msr_efer.lma",
+    label = "lma",
+    type = "BOOLEAN",
+    mask = 1024,
+    width = 64,
+    meaning = "bit 10 of msr_efer: LMA",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.msr_efer.nxe",
+    label = "nxe",
+    type = "BOOLEAN",
+    mask = 2048,
+    width = 64,
+    meaning = "bit 11 of msr_efer: NXE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.msr_efer.svme",
+    label = "svme",
+    type = "BOOLEAN",
+    mask = 4096,
+    width = 64,
+    meaning = "bit 12 of msr_efer: SVME",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.msr_efer.lmsle",
+    label = "lmsle",
+    type = "BOOLEAN",
+    mask = 8192,
+    width = 64,
+    meaning = "bit 13 of msr_efer: LMSLE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.msr_efer.ffxse",
+    label = "ffxse",
+    type = "BOOLEAN",
+    mask = 16384,
+    width = 64,
+    meaning = "bit 14 of msr_efer: FFXSE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.msr_efer.aibrse",
+    label = "aibrse",
+    type = "BOOLEAN",
+    mask = 1048576,
+    width = 64,
+    meaning = "bit 20 of msr_efer: AIBRSE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.msr_tsc_aux",
+    label = "msr_tsc_aux",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "what RDTSCP gives besides",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.tsc",
+    label = "tsc",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "time stamp counter as the guest sees it",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.pending_event",
+    label = "pending_event",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vector 0-7, type 8-10, error_code valid 11, event valid 31",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.error_code",
+    label = "error_code",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "of the pending event",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.flags",
+    label = "flags",
+    type = "UINT32",
+    base = "HEX",
+    names = { kind = "flags", values = { [0] = "FPU_INITIALISED" } },
+    meaning = "bit 0: the FPU was used (Xen 4.7 on)",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.flags.fpu_initialised",
+    label = "fpu_initialised",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 32,
+    meaning = "bit 0 of flags: FPU_INITIALISED",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu.pad0",
+    label = "pad0",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "zero, or the load fails",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic",
+    label = "pic",
+    type = "NONE",
+    meaning = "interrupt controller, instance 0 master, 1 slave",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic.irr",
+    label = "irr",
+    type = "UINT8",
+    base = "HEX",
+    meaning = "bit per line",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic.imr",
+    label = "imr",
+    type = "UINT8",
+    base = "HEX",
+    meaning = "bit per line",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic.isr",
+    label = "isr",
+    type = "UINT8",
+    base = "HEX",
+    meaning = "bit per line",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic.irq_base",
+    label = "irq_base",
+    type = "UINT8",
+    base = "HEX",
+    meaning = "vector of line 0",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic.state",
+    label = "state",
+    type = "UINT8",
+    base = "HEX",
+    meaning = "initialisation 0-3, priority 4-7",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic.flags",
+    label = "flags",
+    type = "UINT8",
+    base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "READSEL_ISR",
+        [1] = "POLL",
+        [2] = "AUTO_EOI",
+        [3] = "ROTATE_ON_AUTO_EOI",
+        [4] = "SPECIAL_FULLY_NESTED",
+        [5] = "SPECIAL_MASK",
+        [6] = "IS_MASTER",
+      },
+    },
+    meaning = "modes",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic.flags.readsel_isr",
+    label = "readsel_isr",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 8,
+    meaning = "bit 0 of flags: READSEL_ISR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic.flags.poll",
+    label = "poll",
+    type = "BOOLEAN",
+    mask = 2,
+    width = 8,
+    meaning = "bit 1 of flags: POLL",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic.flags.auto_eoi",
+    label = "auto_eoi",
+    type = "BOOLEAN",
+    mask = 4,
+    width = 8,
+    meaning = "bit 2 of flags: AUTO_EOI",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic.flags.rotate_on_auto_eoi",
+    label = "rotate_on_auto_eoi",
+    type = "BOOLEAN",
+    mask = 8,
+    width = 8,
+    meaning = "bit 3 of flags: ROTATE_ON_AUTO_EOI",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic.flags.special_fully_nested",
+    label = "special_fully_nested",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 8,
+    meaning = "bit 4 of flags: SPECIAL_FULLY_NESTED",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic.flags.special_mask",
+    label = "special_mask",
+    type = "BOOLEAN",
+    mask = 32,
+    width = 8,
+    meaning = "bit 5 of flags: SPECIAL_MASK",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic.flags.is_master",
+    label = "is_master",
+    type = "BOOLEAN",
+    mask = 64,
+    width = 8,
+    meaning = "bit 6 of flags: IS_MASTER",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic.elcr",
+    label = "elcr",
+    type = "UINT8",
+    base = "HEX",
+    meaning = "lines that are level triggered",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pic.int_output",
+    label = "int_output",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "an interrupt is raised",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic",
+    label = "ioapic",
+    type = "NONE",
+    meaning = "interrupt controller",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic.base_address",
+    label = "base_address",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "guest physical address",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic.ioregsel",
+    label = "ioregsel",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "selected register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic.id",
+    label = "id",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "its APIC id",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic.redirtbl",
+    label = "redirtbl",
+    type = "NONE",
+    meaning = "one of the redirections",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic.redirtbl.vector",
+    label = "vector",
+    type = "UINT8",
+    base = "HEX",
+    meaning = "vector",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic.redirtbl.delivery",
+    label = "delivery",
+    type = "UINT8",
+    base = "HEX",
+    names = {
+      kind = "flags",
+      values = { [3] = "LOGICAL", [4] = "PENDING", [5] = "ACTIVE_LOW", [6] = "REMOTE_IRR", [7] = "LEVEL" },
+    },
+    meaning = "delivery mode 0-2, and flags",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic.redirtbl.delivery.logical",
+    label = "logical",
+    type = "BOOLEAN",
+    mask = 8,
+    width = 8,
+    meaning = "bit 3 of delivery: LOGICAL",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic.redirtbl.delivery.pending",
+    label = "pending",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 8,
+    meaning = "bit 4 of delivery: PENDING",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic.redirtbl.delivery.active_low",
+    label = "active_low",
+    type = "BOOLEAN",
+    mask = 32,
+    width = 8,
+    meaning = "bit 5 of delivery: ACTIVE_LOW",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic.redirtbl.delivery.remote_irr",
+    label = "remote_irr",
+    type = "BOOLEAN",
+    mask = 64,
+    width = 8,
+    meaning = "bit 6 of delivery: REMOTE_IRR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic.redirtbl.delivery.level",
+    label = "level",
+    type = "BOOLEAN",
+    mask = 128,
+    width = 8,
+    meaning = "bit 7 of delivery: LEVEL",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic.redirtbl.mask",
+    label = "mask",
+    type = "UINT8",
+    base = "HEX",
+    names = { kind = "flags", values = { [0] = "MASKED" } },
+    meaning = "bit 0: masked",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic.redirtbl.mask.masked",
+    label = "masked",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 8,
+    meaning = "bit 0 of mask: MASKED",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic.redirtbl.dest_id",
+    label = "dest_id",
+    type = "UINT8",
+    base = "HEX",
+    meaning = "to which APIC",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.ioapic.redirtbl_count",
+    label = "redirtbl_count",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "number of redirections",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic",
+    label = "lapic",
+    type = "NONE",
+    meaning = "local interrupt controller of a vcpu, besides its registers",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic.apic_base_msr",
+    label = "apic_base_msr",
+    type = "UINT64",
+    base = "HEX",
+    names = { kind = "flags", values = { [8] = "BSP", [10] = "X2APIC", [11] = "ENABLE" } },
+    meaning = "base address and mode",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic.apic_base_msr.bsp",
+    label = "bsp",
+    type = "BOOLEAN",
+    mask = 256,
+    width = 64,
+    meaning = "bit 8 of apic_base_msr: BSP",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic.apic_base_msr.x2apic",
+    label = "x2apic",
+    type = "BOOLEAN",
+    mask = 1024,
+    width = 64,
+    meaning = "bit 10 of apic_base_msr: X2APIC",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic.apic_base_msr.enable",
+    label = "enable",
+    type = "BOOLEAN",
+    mask = 2048,
+    width = 64,
+    meaning = "bit 11 of apic_base_msr: ENABLE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic.disabled",
+    label = "disabled",
+    type = "UINT32",
+    base = "HEX",
+    names = { kind = "flags", values = { [0] = "HW", [1] = "SW" } },
+    meaning = "1: by hardware, 2: by software",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic.disabled.hw",
+    label = "hw",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 32,
+    meaning = "bit 0 of disabled: HW",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic.disabled.sw",
+    label = "sw",
+    type = "BOOLEAN",
+    mask = 2,
+    width = 32,
+    meaning = "bit 1 of disabled: SW",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic.timer_divisor",
+    label = "timer_divisor",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "timer divisor",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic.tdt_msr",
+    label = "tdt_msr",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "TSC deadline (Xen 4.1 on)",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic.pending_esr",
+    label = "pending_esr",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "error status to come (Xen 4.18.5, 4.19.2, 4.20.1, 4.21 on)",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs",
+    label = "lapic_regs",
+    type = "NONE",
+    meaning = "registers of the local interrupt controller of a vcpu",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.apic_id",
+    label = "apic_id",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "APIC id, in its upper byte",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.lvr",
+    label = "lvr",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "version",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.tpr",
+    label = "tpr",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "task priority",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.ppr",
+    label = "ppr",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "processor priority",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.ldr",
+    label = "ldr",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "logical destination",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.dfr",
+    label = "dfr",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "destination format",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.spiv",
+    label = "spiv",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "spurious vector; bit 8: enabled by software",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.isr0",
+    label = "isr0",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors in service",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.isr1",
+    label = "isr1",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors in service",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.isr2",
+    label = "isr2",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors in service",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.isr3",
+    label = "isr3",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors in service",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.isr4",
+    label = "isr4",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors in service",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.isr5",
+    label = "isr5",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors in service",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.isr6",
+    label = "isr6",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors in service",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.isr7",
+    label = "isr7",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors in service",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.tmr0",
+    label = "tmr0",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are level triggered",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.tmr1",
+    label = "tmr1",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are level triggered",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.tmr2",
+    label = "tmr2",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are level triggered",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.tmr3",
+    label = "tmr3",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are level triggered",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.tmr4",
+    label = "tmr4",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are level triggered",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.tmr5",
+    label = "tmr5",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are level triggered",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.tmr6",
+    label = "tmr6",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are level triggered",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.tmr7",
+    label = "tmr7",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are level triggered",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.irr0",
+    label = "irr0",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are requested",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.irr1",
+    label = "irr1",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are requested",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.irr2",
+    label = "irr2",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are requested",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.irr3",
+    label = "irr3",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are requested",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.irr4",
+    label = "irr4",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are requested",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.irr5",
+    label = "irr5",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are requested",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.irr6",
+    label = "irr6",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are requested",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.irr7",
+    label = "irr7",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vectors that are requested",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.esr",
+    label = "esr",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "error status",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.lvtcmci",
+    label = "lvtcmci",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vector of corrected machine checks",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.icr",
+    label = "icr",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "interrupt command",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.icr2",
+    label = "icr2",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "interrupt command, destination",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.lvtt",
+    label = "lvtt",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vector of the timer",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.lvtthmr",
+    label = "lvtthmr",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vector of the thermal sensor",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.lvtpc",
+    label = "lvtpc",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vector of performance counters",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.lvt0",
+    label = "lvt0",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vector of LINT0",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.lvt1",
+    label = "lvt1",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vector of LINT1",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.lvterr",
+    label = "lvterr",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "vector of errors",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.tmict",
+    label = "tmict",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "timer, initial count",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.tmcct",
+    label = "tmcct",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "timer, current count",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.lapic_regs.tdcr",
+    label = "tdcr",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "timer divisor",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pci_irq",
+    label = "pci_irq",
+    type = "NONE",
+    meaning = "which interrupt pins of PCI devices are asserted",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pci_irq.pins",
+    label = "pins",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "bit per pin: device * 4 + INTA to INTD",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.isa_irq",
+    label = "isa_irq",
+    type = "NONE",
+    meaning = "which ISA interrupts are asserted",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.isa_irq.irqs",
+    label = "irqs",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "bit per interrupt, 0 to 15",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pci_link",
+    label = "pci_link",
+    type = "NONE",
+    meaning = "where PCI interrupt links go",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pci_link.link",
+    label = "link",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "GSI of links A to D",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit",
+    label = "pit",
+    type = "NONE",
+    meaning = "interval timer",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit.channel",
+    label = "channel",
+    type = "NONE",
+    meaning = "one of the channels",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit.channel.count",
+    label = "count",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "reload value",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit.channel.latched_count",
+    label = "latched_count",
+    type = "UINT16",
+    base = "DEC",
+    meaning = "latched value",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit.channel.count_latched",
+    label = "count_latched",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "state of the channel",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit.channel.status_latched",
+    label = "status_latched",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "state of the channel",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit.channel.status",
+    label = "status",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "state of the channel",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit.channel.read_state",
+    label = "read_state",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "state of the channel",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit.channel.write_state",
+    label = "write_state",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "state of the channel",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit.channel.write_latch",
+    label = "write_latch",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "first byte of two",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit.channel.rw_mode",
+    label = "rw_mode",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "how it is read and written",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit.channel.mode",
+    label = "mode",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "0: interrupt on terminal count, 2: rate, 3: square wave \226\128\166",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit.channel.bcd",
+    label = "bcd",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "counts in BCD",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit.channel.gate",
+    label = "gate",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "gate input",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit.channel_count",
+    label = "channel_count",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "number of channels",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pit.speaker_data_on",
+    label = "speaker_data_on",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "the speaker is on",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.rtc",
+    label = "rtc",
+    type = "NONE",
+    meaning = "real time clock",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.rtc.cmos_data",
+    label = "cmos_data",
+    type = "UINT8",
+    base = "HEX",
+    meaning = "first bytes of the CMOS",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.rtc.cmos_index",
+    label = "cmos_index",
+    type = "UINT8",
+    base = "HEX",
+    meaning = "selected byte",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.rtc.rtc_offset",
+    label = "rtc_offset",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "seconds from Xen's clock, a signed number (Xen 4.14 on)",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.hpet",
+    label = "hpet",
+    type = "NONE",
+    meaning = "high precision event timer",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.hpet.capability",
+    label = "capability",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "capabilities",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.hpet.config",
+    label = "config",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "configuration",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.hpet.isr",
+    label = "isr",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "interrupt status",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.hpet.mc64",
+    label = "mc64",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "main counter",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.hpet.timer",
+    label = "timer",
+    type = "NONE",
+    meaning = "one of the timers",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.hpet.timer.config",
+    label = "config",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "configuration, comparator, FSB route",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.hpet.timer.cmp",
+    label = "cmp",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "configuration, comparator, FSB route",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.hpet.timer.fsb",
+    label = "fsb",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "configuration, comparator, FSB route",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.hpet.timer_count",
+    label = "timer_count",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "number of timers",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.hpet.hpet_period",
+    label = "hpet_period",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "periods of the timers",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pmtimer",
+    label = "pmtimer",
+    type = "NONE",
+    meaning = "ACPI timer",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pmtimer.tmr_val",
+    label = "tmr_val",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "counter",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pmtimer.pm1a_sts",
+    label = "pm1a_sts",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "PM1a status",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.pmtimer.pm1a_en",
+    label = "pm1a_en",
+    type = "UINT16",
+    base = "HEX",
+    meaning = "PM1a enable",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.mtrr",
+    label = "mtrr",
+    type = "NONE",
+    meaning = "memory types of a vcpu",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.mtrr.msr_pat_cr",
+    label = "msr_pat_cr",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "page attribute table",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.mtrr.var",
+    label = "var",
+    type = "NONE",
+    meaning = "one of the variable ranges",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.mtrr.var.physbase",
+    label = "physbase",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "base, mask",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.mtrr.var.physmask",
+    label = "physmask",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "base, mask",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.mtrr.var_count",
+    label = "var_count",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "number of variable ranges",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.mtrr.fixed",
+    label = "fixed",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "fixed ranges",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.mtrr.msr_mtrr_cap",
+    label = "msr_mtrr_cap",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "bits 0-7: number of variable ranges",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.mtrr.msr_mtrr_def_type",
+    label = "msr_mtrr_def_type",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "type of all other memory",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.viridian_domain",
+    label = "viridian_domain",
+    type = "NONE",
+    meaning = "Hyper-V interface of the guest",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.viridian_domain.hypercall_gpa",
+    label = "hypercall_gpa",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "hypercall page",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.viridian_domain.guest_os_id",
+    label = "guest_os_id",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "what the guest says it is",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.viridian_domain.time_ref_count",
+    label = "time_ref_count",
+    type = "UINT64",
+    base = "DEC",
+    meaning = "reference time (Xen 4.5 on)",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.viridian_domain.reference_tsc",
+    label = "reference_tsc",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "reference TSC page (Xen 4.6 on)",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave",
+    label = "cpu_xsave",
+    type = "NONE",
+    meaning = "extended registers of a vcpu",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask",
+    label = "xfeature_mask",
+    type = "UINT64",
+    base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "x87",
+        [1] = "SSE",
+        [2] = "YMM",
+        [3] = "BNDREGS",
+        [4] = "BNDCSR",
+        [5] = "OPMASK",
+        [6] = "ZMM",
+        [7] = "HI_ZMM",
+        [8] = "PT",
+        [9] = "PKRU",
+        [10] = "PASID",
+        [11] = "CET_U",
+        [12] = "CET_S",
+        [13] = "HDC",
+        [14] = "UINTR",
+        [15] = "LBR",
+        [16] = "HWP",
+        [17] = "TILE_CFG",
+        [18] = "TILE_DATA",
+        [62] = "LWP",
+      },
+    },
+    meaning = "components the sending host knows; ignored",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.x87",
+    label = "x87",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 64,
+    meaning = "bit 0 of xfeature_mask: x87",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.sse",
+    label = "sse",
+    type = "BOOLEAN",
+    mask = 2,
+    width = 64,
+    meaning = "bit 1 of xfeature_mask: SSE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.ymm",
+    label = "ymm",
+    type = "BOOLEAN",
+    mask = 4,
+    width = 64,
+    meaning = "bit 2 of xfeature_mask: YMM",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.bndregs",
+    label = "bndregs",
+    type = "BOOLEAN",
+    mask = 8,
+    width = 64,
+    meaning = "bit 3 of xfeature_mask: BNDREGS",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.bndcsr",
+    label = "bndcsr",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 64,
+    meaning = "bit 4 of xfeature_mask: BNDCSR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.opmask",
+    label = "opmask",
+    type = "BOOLEAN",
+    mask = 32,
+    width = 64,
+    meaning = "bit 5 of xfeature_mask: OPMASK",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.zmm",
+    label = "zmm",
+    type = "BOOLEAN",
+    mask = 64,
+    width = 64,
+    meaning = "bit 6 of xfeature_mask: ZMM",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.hi_zmm",
+    label = "hi_zmm",
+    type = "BOOLEAN",
+    mask = 128,
+    width = 64,
+    meaning = "bit 7 of xfeature_mask: HI_ZMM",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.pt",
+    label = "pt",
+    type = "BOOLEAN",
+    mask = 256,
+    width = 64,
+    meaning = "bit 8 of xfeature_mask: PT",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.pkru",
+    label = "pkru",
+    type = "BOOLEAN",
+    mask = 512,
+    width = 64,
+    meaning = "bit 9 of xfeature_mask: PKRU",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.pasid",
+    label = "pasid",
+    type = "BOOLEAN",
+    mask = 1024,
+    width = 64,
+    meaning = "bit 10 of xfeature_mask: PASID",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.cet_u",
+    label = "cet_u",
+    type = "BOOLEAN",
+    mask = 2048,
+    width = 64,
+    meaning = "bit 11 of xfeature_mask: CET_U",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.cet_s",
+    label = "cet_s",
+    type = "BOOLEAN",
+    mask = 4096,
+    width = 64,
+    meaning = "bit 12 of xfeature_mask: CET_S",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.hdc",
+    label = "hdc",
+    type = "BOOLEAN",
+    mask = 8192,
+    width = 64,
+    meaning = "bit 13 of xfeature_mask: HDC",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.uintr",
+    label = "uintr",
+    type = "BOOLEAN",
+    mask = 16384,
+    width = 64,
+    meaning = "bit 14 of xfeature_mask: UINTR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.lbr",
+    label = "lbr",
+    type = "BOOLEAN",
+    mask = 32768,
+    width = 64,
+    meaning = "bit 15 of xfeature_mask: LBR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.hwp",
+    label = "hwp",
+    type = "BOOLEAN",
+    mask = 65536,
+    width = 64,
+    meaning = "bit 16 of xfeature_mask: HWP",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.tile_cfg",
+    label = "tile_cfg",
+    type = "BOOLEAN",
+    mask = 131072,
+    width = 64,
+    meaning = "bit 17 of xfeature_mask: TILE_CFG",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.tile_data",
+    label = "tile_data",
+    type = "BOOLEAN",
+    mask = 262144,
+    width = 64,
+    meaning = "bit 18 of xfeature_mask: TILE_DATA",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xfeature_mask.lwp",
+    label = "lwp",
+    type = "BOOLEAN",
+    mask = 4611686018427387904,
+    width = 64,
+    meaning = "bit 62 of xfeature_mask: LWP",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0",
+    label = "xcr0",
+    type = "UINT64",
+    base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "x87",
+        [1] = "SSE",
+        [2] = "YMM",
+        [3] = "BNDREGS",
+        [4] = "BNDCSR",
+        [5] = "OPMASK",
+        [6] = "ZMM",
+        [7] = "HI_ZMM",
+        [8] = "PT",
+        [9] = "PKRU",
+        [10] = "PASID",
+        [11] = "CET_U",
+        [12] = "CET_S",
+        [13] = "HDC",
+        [14] = "UINTR",
+        [15] = "LBR",
+        [16] = "HWP",
+        [17] = "TILE_CFG",
+        [18] = "TILE_DATA",
+        [62] = "LWP",
+      },
+    },
+    meaning = "components in use",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.x87",
+    label = "x87",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 64,
+    meaning = "bit 0 of xcr0: x87",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.sse",
+    label = "sse",
+    type = "BOOLEAN",
+    mask = 2,
+    width = 64,
+    meaning = "bit 1 of xcr0: SSE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.ymm",
+    label = "ymm",
+    type = "BOOLEAN",
+    mask = 4,
+    width = 64,
+    meaning = "bit 2 of xcr0: YMM",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.bndregs",
+    label = "bndregs",
+    type = "BOOLEAN",
+    mask = 8,
+    width = 64,
+    meaning = "bit 3 of xcr0: BNDREGS",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.bndcsr",
+    label = "bndcsr",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 64,
+    meaning = "bit 4 of xcr0: BNDCSR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.opmask",
+    label = "opmask",
+    type = "BOOLEAN",
+    mask = 32,
+    width = 64,
+    meaning = "bit 5 of xcr0: OPMASK",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.zmm",
+    label = "zmm",
+    type = "BOOLEAN",
+    mask = 64,
+    width = 64,
+    meaning = "bit 6 of xcr0: ZMM",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.hi_zmm",
+    label = "hi_zmm",
+    type = "BOOLEAN",
+    mask = 128,
+    width = 64,
+    meaning = "bit 7 of xcr0: HI_ZMM",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.pt",
+    label = "pt",
+    type = "BOOLEAN",
+    mask = 256,
+    width = 64,
+    meaning = "bit 8 of xcr0: PT",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.pkru",
+    label = "pkru",
+    type = "BOOLEAN",
+    mask = 512,
+    width = 64,
+    meaning = "bit 9 of xcr0: PKRU",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.pasid",
+    label = "pasid",
+    type = "BOOLEAN",
+    mask = 1024,
+    width = 64,
+    meaning = "bit 10 of xcr0: PASID",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.cet_u",
+    label = "cet_u",
+    type = "BOOLEAN",
+    mask = 2048,
+    width = 64,
+    meaning = "bit 11 of xcr0: CET_U",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.cet_s",
+    label = "cet_s",
+    type = "BOOLEAN",
+    mask = 4096,
+    width = 64,
+    meaning = "bit 12 of xcr0: CET_S",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.hdc",
+    label = "hdc",
+    type = "BOOLEAN",
+    mask = 8192,
+    width = 64,
+    meaning = "bit 13 of xcr0: HDC",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.uintr",
+    label = "uintr",
+    type = "BOOLEAN",
+    mask = 16384,
+    width = 64,
+    meaning = "bit 14 of xcr0: UINTR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.lbr",
+    label = "lbr",
+    type = "BOOLEAN",
+    mask = 32768,
+    width = 64,
+    meaning = "bit 15 of xcr0: LBR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.hwp",
+    label = "hwp",
+    type = "BOOLEAN",
+    mask = 65536,
+    width = 64,
+    meaning = "bit 16 of xcr0: HWP",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.tile_cfg",
+    label = "tile_cfg",
+    type = "BOOLEAN",
+    mask = 131072,
+    width = 64,
+    meaning = "bit 17 of xcr0: TILE_CFG",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.tile_data",
+    label = "tile_data",
+    type = "BOOLEAN",
+    mask = 262144,
+    width = 64,
+    meaning = "bit 18 of xcr0: TILE_DATA",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0.lwp",
+    label = "lwp",
+    type = "BOOLEAN",
+    mask = 4611686018427387904,
+    width = 64,
+    meaning = "bit 62 of xcr0: LWP",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum",
+    label = "xcr0_accum",
+    type = "UINT64",
+    base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "x87",
+        [1] = "SSE",
+        [2] = "YMM",
+        [3] = "BNDREGS",
+        [4] = "BNDCSR",
+        [5] = "OPMASK",
+        [6] = "ZMM",
+        [7] = "HI_ZMM",
+        [8] = "PT",
+        [9] = "PKRU",
+        [10] = "PASID",
+        [11] = "CET_U",
+        [12] = "CET_S",
+        [13] = "HDC",
+        [14] = "UINTR",
+        [15] = "LBR",
+        [16] = "HWP",
+        [17] = "TILE_CFG",
+        [18] = "TILE_DATA",
+        [62] = "LWP",
+      },
+    },
+    meaning = "components that were ever in use",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.x87",
+    label = "x87",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 64,
+    meaning = "bit 0 of xcr0_accum: x87",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.sse",
+    label = "sse",
+    type = "BOOLEAN",
+    mask = 2,
+    width = 64,
+    meaning = "bit 1 of xcr0_accum: SSE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.ymm",
+    label = "ymm",
+    type = "BOOLEAN",
+    mask = 4,
+    width = 64,
+    meaning = "bit 2 of xcr0_accum: YMM",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.bndregs",
+    label = "bndregs",
+    type = "BOOLEAN",
+    mask = 8,
+    width = 64,
+    meaning = "bit 3 of xcr0_accum: BNDREGS",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.bndcsr",
+    label = "bndcsr",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 64,
+    meaning = "bit 4 of xcr0_accum: BNDCSR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.opmask",
+    label = "opmask",
+    type = "BOOLEAN",
+    mask = 32,
+    width = 64,
+    meaning = "bit 5 of xcr0_accum: OPMASK",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.zmm",
+    label = "zmm",
+    type = "BOOLEAN",
+    mask = 64,
+    width = 64,
+    meaning = "bit 6 of xcr0_accum: ZMM",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.hi_zmm",
+    label = "hi_zmm",
+    type = "BOOLEAN",
+    mask = 128,
+    width = 64,
+    meaning = "bit 7 of xcr0_accum: HI_ZMM",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.pt",
+    label = "pt",
+    type = "BOOLEAN",
+    mask = 256,
+    width = 64,
+    meaning = "bit 8 of xcr0_accum: PT",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.pkru",
+    label = "pkru",
+    type = "BOOLEAN",
+    mask = 512,
+    width = 64,
+    meaning = "bit 9 of xcr0_accum: PKRU",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.pasid",
+    label = "pasid",
+    type = "BOOLEAN",
+    mask = 1024,
+    width = 64,
+    meaning = "bit 10 of xcr0_accum: PASID",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.cet_u",
+    label = "cet_u",
+    type = "BOOLEAN",
+    mask = 2048,
+    width = 64,
+    meaning = "bit 11 of xcr0_accum: CET_U",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.cet_s",
+    label = "cet_s",
+    type = "BOOLEAN",
+    mask = 4096,
+    width = 64,
+    meaning = "bit 12 of xcr0_accum: CET_S",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.hdc",
+    label = "hdc",
+    type = "BOOLEAN",
+    mask = 8192,
+    width = 64,
+    meaning = "bit 13 of xcr0_accum: HDC",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.uintr",
+    label = "uintr",
+    type = "BOOLEAN",
+    mask = 16384,
+    width = 64,
+    meaning = "bit 14 of xcr0_accum: UINTR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.lbr",
+    label = "lbr",
+    type = "BOOLEAN",
+    mask = 32768,
+    width = 64,
+    meaning = "bit 15 of xcr0_accum: LBR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.hwp",
+    label = "hwp",
+    type = "BOOLEAN",
+    mask = 65536,
+    width = 64,
+    meaning = "bit 16 of xcr0_accum: HWP",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.tile_cfg",
+    label = "tile_cfg",
+    type = "BOOLEAN",
+    mask = 131072,
+    width = 64,
+    meaning = "bit 17 of xcr0_accum: TILE_CFG",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.tile_data",
+    label = "tile_data",
+    type = "BOOLEAN",
+    mask = 262144,
+    width = 64,
+    meaning = "bit 18 of xcr0_accum: TILE_DATA",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcr0_accum.lwp",
+    label = "lwp",
+    type = "BOOLEAN",
+    mask = 4611686018427387904,
+    width = 64,
+    meaning = "bit 62 of xcr0_accum: LWP",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.fpu_sse",
+    label = "fpu_sse",
+    type = "BYTES",
+    meaning = "FXSAVE image",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.fpu_sse_length",
+    label = "fpu_sse_length",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes of fpu_sse",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv",
+    label = "xstate_bv",
+    type = "UINT64",
+    base = "HEX",
+    names = {
+      kind = "flags",
+      values = {
+        [0] = "x87",
+        [1] = "SSE",
+        [2] = "YMM",
+        [3] = "BNDREGS",
+        [4] = "BNDCSR",
+        [5] = "OPMASK",
+        [6] = "ZMM",
+        [7] = "HI_ZMM",
+        [8] = "PT",
+        [9] = "PKRU",
+        [10] = "PASID",
+        [11] = "CET_U",
+        [12] = "CET_S",
+        [13] = "HDC",
+        [14] = "UINTR",
+        [15] = "LBR",
+        [16] = "HWP",
+        [17] = "TILE_CFG",
+        [18] = "TILE_DATA",
+        [62] = "LWP",
+      },
+    },
+    meaning = "components that are not in their initial state",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.x87",
+    label = "x87",
+    type = "BOOLEAN",
+    mask = 1,
+    width = 64,
+    meaning = "bit 0 of xstate_bv: x87",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.sse",
+    label = "sse",
+    type = "BOOLEAN",
+    mask = 2,
+    width = 64,
+    meaning = "bit 1 of xstate_bv: SSE",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.ymm",
+    label = "ymm",
+    type = "BOOLEAN",
+    mask = 4,
+    width = 64,
+    meaning = "bit 2 of xstate_bv: YMM",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.bndregs",
+    label = "bndregs",
+    type = "BOOLEAN",
+    mask = 8,
+    width = 64,
+    meaning = "bit 3 of xstate_bv: BNDREGS",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.bndcsr",
+    label = "bndcsr",
+    type = "BOOLEAN",
+    mask = 16,
+    width = 64,
+    meaning = "bit 4 of xstate_bv: BNDCSR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.opmask",
+    label = "opmask",
+    type = "BOOLEAN",
+    mask = 32,
+    width = 64,
+    meaning = "bit 5 of xstate_bv: OPMASK",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.zmm",
+    label = "zmm",
+    type = "BOOLEAN",
+    mask = 64,
+    width = 64,
+    meaning = "bit 6 of xstate_bv: ZMM",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.hi_zmm",
+    label = "hi_zmm",
+    type = "BOOLEAN",
+    mask = 128,
+    width = 64,
+    meaning = "bit 7 of xstate_bv: HI_ZMM",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.pt",
+    label = "pt",
+    type = "BOOLEAN",
+    mask = 256,
+    width = 64,
+    meaning = "bit 8 of xstate_bv: PT",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.pkru",
+    label = "pkru",
+    type = "BOOLEAN",
+    mask = 512,
+    width = 64,
+    meaning = "bit 9 of xstate_bv: PKRU",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.pasid",
+    label = "pasid",
+    type = "BOOLEAN",
+    mask = 1024,
+    width = 64,
+    meaning = "bit 10 of xstate_bv: PASID",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.cet_u",
+    label = "cet_u",
+    type = "BOOLEAN",
+    mask = 2048,
+    width = 64,
+    meaning = "bit 11 of xstate_bv: CET_U",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.cet_s",
+    label = "cet_s",
+    type = "BOOLEAN",
+    mask = 4096,
+    width = 64,
+    meaning = "bit 12 of xstate_bv: CET_S",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.hdc",
+    label = "hdc",
+    type = "BOOLEAN",
+    mask = 8192,
+    width = 64,
+    meaning = "bit 13 of xstate_bv: HDC",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.uintr",
+    label = "uintr",
+    type = "BOOLEAN",
+    mask = 16384,
+    width = 64,
+    meaning = "bit 14 of xstate_bv: UINTR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.lbr",
+    label = "lbr",
+    type = "BOOLEAN",
+    mask = 32768,
+    width = 64,
+    meaning = "bit 15 of xstate_bv: LBR",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.hwp",
+    label = "hwp",
+    type = "BOOLEAN",
+    mask = 65536,
+    width = 64,
+    meaning = "bit 16 of xstate_bv: HWP",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.tile_cfg",
+    label = "tile_cfg",
+    type = "BOOLEAN",
+    mask = 131072,
+    width = 64,
+    meaning = "bit 17 of xstate_bv: TILE_CFG",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.tile_data",
+    label = "tile_data",
+    type = "BOOLEAN",
+    mask = 262144,
+    width = 64,
+    meaning = "bit 18 of xstate_bv: TILE_DATA",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xstate_bv.lwp",
+    label = "lwp",
+    type = "BOOLEAN",
+    mask = 4611686018427387904,
+    width = 64,
+    meaning = "bit 62 of xstate_bv: LWP",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.xcomp_bv",
+    label = "xcomp_bv",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "zero: not compacted",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.extended",
+    label = "extended",
+    type = "BYTES",
+    meaning = "extended components, by their offsets in CPUID leaf 0xd",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_xsave.extended_length",
+    label = "extended_length",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes of extended",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.viridian_vcpu",
+    label = "viridian_vcpu",
+    type = "NONE",
+    meaning = "Hyper-V interface of a vcpu",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.viridian_vcpu.vp_assist_msr",
+    label = "vp_assist_msr",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "assist page",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.viridian_vcpu.apic_assist_pending",
+    label = "apic_assist_pending",
+    type = "UINT8",
+    base = "DEC",
+    meaning = "an end of interrupt is outstanding",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.viridian_vcpu.simp_msr",
+    label = "simp_msr",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "message page (Xen 4.13 on)",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.viridian_vcpu.sint_msr",
+    label = "sint_msr",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "synthetic interrupts",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.viridian_vcpu.stimer_config_msr",
+    label = "stimer_config_msr",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "synthetic timers",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.viridian_vcpu.stimer_count_msr",
+    label = "stimer_count_msr",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "synthetic timers",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.vmce_vcpu",
+    label = "vmce_vcpu",
+    type = "NONE",
+    meaning = "machine checks of a vcpu",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.vmce_vcpu.caps",
+    label = "caps",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "machine check register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.vmce_vcpu.mci_ctl2_bank0",
+    label = "mci_ctl2_bank0",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "machine check register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.vmce_vcpu.mci_ctl2_bank1",
+    label = "mci_ctl2_bank1",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "machine check register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.vmce_vcpu.mcg_ext_ctl",
+    label = "mcg_ext_ctl",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "machine check register",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.tsc_adjust",
+    label = "tsc_adjust",
+    type = "NONE",
+    meaning = "TSC_ADJUST register of a vcpu",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.tsc_adjust.tsc_adjust",
+    label = "tsc_adjust",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "its value",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_msr",
+    label = "cpu_msr",
+    type = "NONE",
+    meaning = "model specific registers of a vcpu that are not zero",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_msr.count",
+    label = "count",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "number of registers",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_msr.msr",
+    label = "msr",
+    type = "NONE",
+    meaning = "one of the registers",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_msr.msr.index",
+    label = "index",
+    type = "UINT32",
+    base = "HEX",
+    names = {
+      kind = "enum",
+      values = {
+        [72] = "SPEC_CTRL",
+        [206] = "PLATFORM_INFO",
+        [266] = "ARCH_CAPABILITIES",
+        [320] = "MISC_FEATURES_ENABLES",
+        [1761] = "PKRS",
+        [3472] = "BNDCFGS",
+        [3488] = "XSS",
+        [3221225731] = "TSC_AUX",
+        [3221291295] = "VIRT_SPEC_CTRL",
+        [3221295129] = "DR1_ADDRESS_MASK",
+        [3221295130] = "DR2_ADDRESS_MASK",
+        [3221295131] = "DR3_ADDRESS_MASK",
+        [3221295143] = "DR0_ADDRESS_MASK",
+      },
+    },
+    meaning = "register",
+    section = "payloads 1.4, 2.2, 2.3",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_msr.msr.rsvd",
+    label = "rsvd",
+    type = "UINT32",
+    base = "HEX",
+    meaning = "zero",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_msr.msr.value",
+    label = "value",
+    type = "UINT64",
+    base = "HEX",
+    meaning = "its value",
+    section = "payloads 1.4",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section.cpu_msr.msr_count",
+    label = "msr_count",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "number of registers",
+    section = "payloads 1.4",
+  },
+  {
     name = "xenmig.libxc.hvm_context.section_count",
     label = "section_count",
     type = "UINT32",
     base = "DEC",
     meaning = "number of save sections",
+    section = "4.6, 9.7",
+  },
+  {
+    name = "xenmig.libxc.hvm_context.section_rest",
+    label = "section_rest",
+    type = "UINT32",
+    base = "DEC",
+    meaning = "bytes behind the save sections, if there are any",
     section = "4.6, 9.7",
   },
   {
@@ -3168,8 +12862,26 @@ local FIELDS = {
     label = "index",
     type = "UINT32",
     base = "HEX",
+    names = {
+      kind = "enum",
+      values = {
+        [72] = "SPEC_CTRL",
+        [206] = "PLATFORM_INFO",
+        [266] = "ARCH_CAPABILITIES",
+        [320] = "MISC_FEATURES_ENABLES",
+        [1761] = "PKRS",
+        [3472] = "BNDCFGS",
+        [3488] = "XSS",
+        [3221225731] = "TSC_AUX",
+        [3221291295] = "VIRT_SPEC_CTRL",
+        [3221295129] = "DR1_ADDRESS_MASK",
+        [3221295130] = "DR2_ADDRESS_MASK",
+        [3221295131] = "DR3_ADDRESS_MASK",
+        [3221295143] = "DR0_ADDRESS_MASK",
+      },
+    },
     meaning = "register",
-    section = "4.6",
+    section = "payloads 1.4, 2.2, 2.3",
   },
   {
     name = "xenmig.libxc.x86_pv_vcpu_msrs.msr.reserved",
@@ -3373,8 +13085,26 @@ local FIELDS = {
     label = "index",
     type = "UINT32",
     base = "HEX",
+    names = {
+      kind = "enum",
+      values = {
+        [72] = "SPEC_CTRL",
+        [206] = "PLATFORM_INFO",
+        [266] = "ARCH_CAPABILITIES",
+        [320] = "MISC_FEATURES_ENABLES",
+        [1761] = "PKRS",
+        [3472] = "BNDCFGS",
+        [3488] = "XSS",
+        [3221225731] = "TSC_AUX",
+        [3221291295] = "VIRT_SPEC_CTRL",
+        [3221295129] = "DR1_ADDRESS_MASK",
+        [3221295130] = "DR2_ADDRESS_MASK",
+        [3221295131] = "DR3_ADDRESS_MASK",
+        [3221295143] = "DR0_ADDRESS_MASK",
+      },
+    },
     meaning = "register",
-    section = "4.6",
+    section = "payloads 1.4, 2.2, 2.3",
   },
   {
     name = "xenmig.libxc.x86_msr_policy.msr.flags",
@@ -3559,16 +13289,21 @@ do
   ---------------------------------------------------------------------------------------------------------------------
   -- Walking a body
 
+  local MOST_ITEMS = 65536 -- of a chain, whatever its bytes say
+
   -- How each kind of element is read at `position` (from 0): a node, or nil when it is not (wholly) there. `seen` holds
   -- the fields before it, of which some are lengths and counts.
   local read = {}
 
-  local function read_item(array, body, position, order)
+  -- The first `most` elements (nil: all) of one structure, the place behind them, and the integers among them; nil when
+  -- a field is missing.
+  local function read_item(elements, body, position, order, most)
     local seen, item = {}, {}
-    for index, element in ipairs(array.items) do
+    for index = 1, most or #elements do
+      local element = elements[index]
       local node = read[element.kind](element, body, position, seen, order)
       if node == nil then
-        return nil, position
+        return nil
       end
       item[index] = node
       position = position + node.size
@@ -3576,7 +13311,30 @@ do
         seen[element.name] = node.value
       end
     end
-    return item, position
+    return item, position, seen
+  end
+
+  -- Which layout bytes have that are said to be `said` long; nil when none is known.
+  local function chosen(choice, seen, said, raw)
+    local found
+    for _, one in ipairs(choice.layouts) do
+      local fits
+      if choice.by == "field" then
+        fits = seen[choice.field] == one.value
+      elseif choice.by == "length" then
+        fits = said == one.value
+      elseif choice.by == "prefix" then
+        fits = sub(raw, 1, #one.value) == one.value
+      else -- zeros: the last one if none fits
+        fits = #raw == said and not raw:find("[^\0]", one.value + 1)
+        found = #raw == said and one.layout or nil
+      end
+      if fits then
+        found = one.layout
+        break
+      end
+    end
+    return found and codec.allows(found.length, said) and found or nil
   end
 
   function read.field(element, body, position, _, order)
@@ -3593,13 +13351,34 @@ do
   end
 
   function read.bytes(element, body, position, seen)
-    local size = #body - position
+    local said = #body - position
     if type(element.length) == "string" then
-      size = math.min(size, seen[element.length] or 0)
+      said = seen[element.length] or 0
     elseif element.length then
-      size = math.min(size, element.length)
+      said = element.length
     end
-    return { element = element, offset = position, size = size, value = sub(body, position + 1, position + size) }
+    local size = math.min(#body - position, said)
+    local value = sub(body, position + 1, position + size)
+    local layout = element.inside and chosen(element.inside, seen, said, value) or nil
+    return { element = element, offset = position, size = size, value = value, layout = layout }
+  end
+
+  function read.numbers(element, body, position, _, order)
+    local count = math.min(element.count, math.floor((#body - position) / element.size))
+    local value = {}
+    for index = 1, count do
+      value[index] = codec.uint(body, position + 1 + element.size * (index - 1), element.size, order)
+    end
+    local size = count * element.size
+    local raw = sub(body, position + 1, position + size)
+    return { element = element, offset = position, size = size, value = value, raw = raw }
+  end
+
+  function read.skip(element, body, position)
+    if #body - position < element.size then
+      return nil
+    end
+    return { element = element, offset = position, size = element.size, value = "" }
   end
 
   function read.pfns(element, body, position, seen)
@@ -3611,23 +13390,105 @@ do
     return { element = element, offset = position, size = #value, value = value }
   end
 
-  -- Items are read as long as they are whole; the fields that are there of a cut one count to the size of the array.
-  -- `more` says that there are others behind the first `most`.
+  -- Whether fields keep their maximum and texts have only the characters that names are made of.
+  local function likely(head, scan)
+    for _, node in ipairs(head) do
+      local element = node.element
+      if element.kind == "field" then
+        if element.maximum and node.value > element.maximum then
+          return false
+        end
+      elseif #node.value == 0 then
+        return false
+      else
+        for at = 1, #node.value do
+          if not scan.characters:find(sub(node.value, at, at), 1, true) then
+            return false
+          end
+        end
+      end
+    end
+    return true
+  end
+
+  -- Whether the bytes before `stop` are a footer of the structure that begins with `seen`.
+  local function footed(scan, seen, raw)
+    if not scan.footer or #raw < 5 or byte(raw, -5) ~= scan.footer then
+      return false
+    end
+    return codec.uint(raw, #raw - 3, 4, "big") == seen[scan.footer_field]
+  end
+
+  -- Structures that do not say how long they are: found by what they begin with. The last element of each is what lies
+  -- before the next; a footer between two of them belongs to neither.
+  local function read_scanned(array, body, start, order, most)
+    local scan, items = array.scan, {}
+    local stop = math.max(start, #body - scan.behind)
+    local view = sub(body, 1, stop)
+    local starts = ""
+    for value in pairs(scan.starts) do
+      starts = starts .. string.char(value)
+    end
+    local position, last = start, array.items[#array.items]
+    local function close(item, upto)
+      local at = item.behind
+      local state = sub(view, at + 1, upto)
+      if footed(scan, item.seen, state) then
+        state = sub(state, 1, -6)
+      end
+      item[#item + 1] = { element = last, offset = at, size = #state, value = state }
+      item.behind, item.seen = nil, nil
+    end
+    local pattern = "[" .. starts .. "]"
+    while #items < (most or MOST_ITEMS) do
+      local at = view:find(pattern, position + 1)
+      if not at then
+        break
+      end
+      local head, behind, seen = read_item(array.items, view, at - 1, order, #array.items - 1)
+      if head and likely(head, scan) then
+        if items[1] then
+          close(items[#items], at - 1)
+        end
+        head.behind, head.seen = behind, seen
+        items[#items + 1] = head
+        position = behind
+      else
+        position = at
+      end
+    end
+    if items[1] then
+      close(items[#items], stop)
+    end
+    return { element = array, offset = start, size = stop - start, value = items }
+  end
+
+  -- Items are read as long as they are whole, up to the count or to the one that is marked as the last. `more` says
+  -- that there are others behind the first `most`.
   function read.array(element, body, position, seen, order, most)
-    local start, items = position, {}
-    local wanted = element.count and (seen[element.count] or 0)
+    if element.scan then
+      return read_scanned(element, body, position, order, most)
+    end
+    local start, items, last = position, {}, element.last
+    local wanted = element.count
+    if type(wanted) == "string" then
+      wanted = seen[wanted] or 0
+    end
     local more = false
     while position < #body and not (wanted and #items >= wanted) do
       if most and #items >= most then
         more = true
         break
       end
-      local item
-      item, position = read_item(element, body, position, order)
+      local item, behind, inner = read_item(element.items, body, position, order)
       if item == nil then
         break
       end
       items[#items + 1] = item
+      position = behind
+      if last and (inner[last.name] == last.value or #items >= MOST_ITEMS) then
+        break
+      end
     end
     return { element = element, offset = start, size = position - start, value = items, more = more or nil }
   end
@@ -3685,6 +13546,52 @@ do
     local nodes = {}
     for node in elements(record, body, order, most) do
       nodes[#nodes + 1] = node
+    end
+    return nodes
+  end
+
+  -- Whether nothing of an element is missing, so that what follows it is where it belongs.
+  local function whole(node, seen)
+    local element = node.element
+    if element.kind == "array" and element.count then
+      local count = element.count
+      return #node.value == (type(count) == "string" and (seen[count] or 0) or count)
+    elseif element.kind == "numbers" then
+      return #node.value == element.count
+    end
+    return true
+  end
+
+  local function move(node, by)
+    node.offset = node.offset + by
+    if node.element.kind == "array" then
+      for _, item in ipairs(node.value) do
+        for _, inner in ipairs(item) do
+          move(inner, by)
+        end
+      end
+    end
+    return node
+  end
+
+  -- What is inside the bytes of a node that has a layout, as far as it goes: nodes, with their offsets in the body.
+  function codec.inside(node, order)
+    local nodes, seen, position = {}, {}, 0
+    for _, element in ipairs(node.layout.body) do
+      local found = position <= #node.value and read[element.kind](element, node.value, position, seen, order) or nil
+      if not found then
+        break
+      end
+      position = position + found.size
+      if element.kind == "field" then
+        seen[element.name] = found.value
+      end
+      if found.size > 0 and element.kind ~= "skip" then
+        nodes[#nodes + 1] = move(found, node.offset)
+      end
+      if not whole(found, seen) then
+        break
+      end
     end
     return nodes
   end
@@ -3773,7 +13680,7 @@ do
         total = total + element.size
       elseif element.kind == "array" and element.count then
         counted = true
-        total = total + item_size(element) * seen[element.count]
+        total = total + item_size(element) * (tonumber(element.count) or seen[element.count])
       else
         return nil
       end
@@ -3929,6 +13836,192 @@ do
   end
 end
 
+-- ============================================================================================================ json ==
+-- JSON, as strict as Python's: what is no JSON gives nil. Of lists, words and numbers with a fraction it is only known
+-- that they are there: nobody asks for more. Mirrors what dissector/wire/members.py of xendissect has from Python.
+
+local json = {}
+
+do
+  local find, sub = string.find, string.sub
+  local DEEPEST = 500
+  local NOTHING = {} -- a value that is there and has no contents
+  local value
+
+  local function blank(text, at)
+    return find(text, "[^ \t\r\n]", at) or #text + 1
+  end
+
+  local function utf8(code)
+    if code < 0x80 then
+      return string.char(code)
+    elseif code < 0x800 then
+      return string.char(0xC0 + math.floor(code / 64), 0x80 + code % 64)
+    elseif code < 0x10000 then
+      return string.char(0xE0 + math.floor(code / 4096), 0x80 + math.floor(code / 64) % 64, 0x80 + code % 64)
+    end
+    local rest = code % 262144
+    return string.char(
+      0xF0 + math.floor(code / 262144),
+      0x80 + math.floor(rest / 4096),
+      0x80 + math.floor(rest / 64) % 64,
+      0x80 + rest % 64
+    )
+  end
+
+  local PLAIN = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t", ['"'] = '"', ["\\"] = "\\", ["/"] = "/" }
+
+  local function hex4(text, at)
+    local digits = text:match("^%x%x%x%x", at)
+    return digits and tonumber(digits, 16)
+  end
+
+  -- What the escape at `at` (of its backslash) stands for, and the place behind it; nil when it is none.
+  local function escape(text, at)
+    local letter = sub(text, at + 1, at + 1)
+    if PLAIN[letter] then
+      return PLAIN[letter], at + 2
+    end
+    local code = letter == "u" and hex4(text, at + 2)
+    if not code then
+      return nil
+    end
+    at = at + 6
+    if code >= 0xD800 and code < 0xDC00 then
+      local low = sub(text, at, at + 1) == "\\u" and hex4(text, at + 2)
+      if low and low >= 0xDC00 and low < 0xE000 then
+        return utf8(0x10000 + (code - 0xD800) * 1024 + low - 0xDC00), at + 6
+      end
+    end
+    if code >= 0xD800 and code < 0xE000 then
+      code = 0xFFFD -- half of a character
+    end
+    return utf8(code), at
+  end
+
+  -- The string that begins behind the quote at `at`, and the place behind its end; nil when it has none.
+  local function text_value(text, at)
+    local pieces = {}
+    at = at + 1
+    while true do
+      local stop = find(text, '[\0-\31"\\]', at)
+      if not stop then
+        return nil
+      end
+      pieces[#pieces + 1] = sub(text, at, stop - 1)
+      local found = sub(text, stop, stop)
+      if found == '"' then
+        return table.concat(pieces), stop + 1
+      elseif found ~= "\\" then
+        return nil
+      end
+      local said
+      said, at = escape(text, stop)
+      if not said then
+        return nil
+      end
+      pieces[#pieces + 1] = said
+    end
+  end
+
+  local function number_value(text, at)
+    local whole = text:match("^%-?0", at) or text:match("^%-?[1-9]%d*", at)
+    if not whole then
+      return nil
+    end
+    local behind = at + #whole
+    local more = text:match("^%.%d+", behind) or ""
+    more = more .. (text:match("^[eE][+-]?%d+", behind + #more) or "")
+    return more == "" and tonumber(whole) or NOTHING, behind + #more
+  end
+
+  local WORDS = { ["true"] = 4, ["false"] = 5, ["null"] = 4 }
+
+  local function word_value(text, at)
+    local word = text:match("^%a+", at)
+    for known, size in pairs(WORDS) do
+      if word and sub(word, 1, size) == known then
+        return NOTHING, at + size
+      end
+    end
+    return nil
+  end
+
+  -- The items of a list or an object that is opened at `at`: `item(at)` reads one and returns the place behind it.
+  local function items(text, at, close, item)
+    at = blank(text, at + 1)
+    if sub(text, at, at) == close then
+      return at + 1
+    end
+    while true do
+      at = item(at)
+      if not at then
+        return nil
+      end
+      at = blank(text, at)
+      local found = sub(text, at, at)
+      if found == close then
+        return at + 1
+      elseif found ~= "," then
+        return nil
+      end
+      at = blank(text, at + 1)
+    end
+  end
+
+  local function object_value(text, at, depth)
+    local object = {}
+    local behind = items(text, at, "}", function(place)
+      if sub(text, place, place) ~= '"' then
+        return nil
+      end
+      local key, colon = text_value(text, place)
+      colon = key and blank(text, colon)
+      if not key or sub(text, colon, colon) ~= ":" then
+        return nil
+      end
+      local found, after = value(text, blank(text, colon + 1), depth + 1)
+      object[key] = found
+      return found ~= nil and after or nil
+    end)
+    return behind and object, behind
+  end
+
+  local function list_value(text, at, depth)
+    local behind = items(text, at, "]", function(place)
+      local found, after = value(text, place, depth + 1)
+      return found ~= nil and after or nil
+    end)
+    return behind and NOTHING, behind
+  end
+
+  -- The value at `at` and the place behind it; nil when there is none.
+  function value(text, at, depth)
+    local first = sub(text, at, at)
+    if depth > DEEPEST then
+      return nil
+    elseif first == "{" then
+      return object_value(text, at, depth)
+    elseif first == "[" then
+      return list_value(text, at, depth)
+    elseif first == '"' then
+      return text_value(text, at)
+    elseif find(first, "[%d-]") then
+      return number_value(text, at)
+    end
+    return word_value(text, at)
+  end
+
+  -- The object that a text is: member -> value; nil when it is no JSON.
+  function json.parse(text)
+    local found, behind = value(text, blank(text, 1), 1)
+    if not found or blank(text, behind) <= #text then
+      return nil
+    end
+    return found
+  end
+end
+
 -- ========================================================================================================== values ==
 -- The decoded body of a unit: the same names and values as `fields` in the JSON of `xendissect read --json`.
 -- Mirrors decode() in dissector/wire/codec.py of xendissect; what is cut off is left out.
@@ -3938,21 +14031,42 @@ local values = {}
 do
   local byte, sub = string.byte, string.sub
 
-  -- The name of an enumerated value, or of the bits that are set; empty when there is none.
-  function values.name_of(names, value)
+  -- Whether a bit of a field is set. A u64 as a number has not all of its bits, its bytes have.
+  function values.bit(node, bit, order)
+    local value = node.value
+    if node.size == 8 then
+      local low, high = codec.halves(node.raw, 1, node.element.order or order)
+      value = bit < 32 and low or high
+      bit = bit % 32
+    end
+    return math.floor(value / 2 ^ bit) % 2 == 1
+  end
+
+  -- The name of the value of a field, or of the bits that are set; empty when there is none.
+  function values.name_of(names, node, order)
     if names.kind == "enum" then
-      return names.values[value] or ""
+      return names.values[node.value] or ""
     end
-    local set, highest = {}, 0
-    for bit in pairs(names.values) do
-      highest = math.max(highest, bit)
-    end
-    for bit = 0, highest do
-      if names.values[bit] and math.floor(value / 2 ^ bit) % 2 == 1 then
+    local set = {}
+    for bit = 0, 8 * node.size - 1 do
+      if names.values[bit] and values.bit(node, bit, order) then
         set[#set + 1] = names.values[bit]
       end
     end
     return table.concat(set, ", ")
+  end
+
+  -- The names of a field's values, which may depend on the integers before it (`seen`).
+  function values.names_among(element, seen)
+    local by = element.names_by
+    if not by then
+      return element.names
+    end
+    local key = {}
+    for index, name in ipairs(by.fields) do
+      key[index] = string.format("%.0f", seen[name] or -1)
+    end
+    return by.names[table.concat(key, "/")]
   end
 
   -- How many entries of a typed pfn list have each page type, by name.
@@ -4017,44 +14131,114 @@ do
     end
   end
 
+  -- How each kind of element adds to `fields`. `how.deep`: also what is inside of runs of bytes, and names that depend
+  -- on other fields; `how.lengths`: of runs of bytes only their lengths.
   local add = {}
 
-  local function add_nodes(unit, nodes, fields)
+  local DEEP, BRIEF, INSIDE_BRIEF = { deep = true }, {}, { lengths = true }
+
+  local function add_nodes(unit, nodes, fields, how)
+    local seen = {}
     for _, node in ipairs(nodes) do
-      add[node.element.kind](unit, node, fields)
+      local element = node.element
+      add[element.kind](unit, node, fields, how, seen)
+      if element.kind == "field" then
+        seen[element.name] = node.value
+      end
     end
     return fields
   end
 
-  function add.field(_, node, fields)
+  function add.field(unit, node, fields, how, seen)
     local element = node.element
     fields[element.name] = node.value
-    if element.names then
-      fields[element.name .. "_name"] = values.name_of(element.names, node.value)
+    local names = element.names
+    if how.deep then
+      names = values.names_among(element, seen)
+    end
+    if names then
+      fields[element.name .. "_name"] = values.name_of(names, node, unit.order)
     end
   end
 
-  function add.bytes(_, node, fields)
-    local name = node.element.name
+  -- The members of a text in JSON that are there, and what is wrong with it. What does not begin like an object is no
+  -- such text.
+  local function add_members(node, fields)
+    local element, raw = node.element, node.value
+    if not raw:find("^[ \t\r\n]*{") or #raw > CONST.LONGEST_JSON then
+      return
+    end
+    local whole = json.parse((raw:gsub("\0$", "")))
+    if type(whole) ~= "table" then
+      fields[element.name .. "_error"] = "no JSON"
+      return
+    elseif sub(raw, -1) ~= "\0" then
+      fields[element.name .. "_error"] = "no NUL at the end"
+    end
+    for _, member in ipairs(element.members) do
+      local value = whole
+      for _, key in ipairs(member.path) do
+        value = type(value) == "table" and value[key] or nil
+      end
+      if member.kind == "text" and type(value) == "string" then
+        fields[member.name] = value
+      elseif member.kind == "number" and type(value) == "number" and value >= 0 and value <= CONST.LARGEST_MEMBER then
+        fields[member.name] = value
+      end
+    end
+  end
+
+  function add.bytes(unit, node, fields, how)
+    local name, layout = node.element.name, node.layout
     if node.element.text then
       fields[name] = node.value:gsub("\0+$", "")
+      if node.element.members and node.size == fields[node.element.length] then
+        add_members(node, fields)
+      end
     elseif node.size > 0 then
       fields[name .. "_length"] = node.size
-      fields[name] = node.size <= 64 and node.value or nil
+      fields[name] = node.size <= 64 and not how.lengths and node.value or nil
+      if layout and (how.deep or layout.brief) then
+        fields[layout.key] = add_nodes(unit, values.inside(unit, node), {}, how.deep and DEEP or INSIDE_BRIEF)
+      end
     end
   end
 
-  function add.array(unit, node, fields)
-    local rows = {}
+  -- What is inside the bytes of a node: nodes.
+  function values.inside(unit, node)
+    return node.inside or codec.inside(node, unit.order)
+  end
+
+  -- Bytes behind a chain or pairs that belong to none of them; nil when there are none, or the body is cut.
+  local function rest(unit, left)
+    return left > 0 and not values.is_cut(unit) and left or nil
+  end
+
+  function add.array(unit, node, fields, how)
+    local rows, name = {}, node.element.name
     for index, item in ipairs(node.value) do
-      rows[index] = add_nodes(unit, item, {})
+      rows[index] = add_nodes(unit, item, {}, how)
     end
-    fields[node.element.name] = rows
-    fields[node.element.name .. "_count"] = #rows
+    fields[name] = rows
+    fields[name .. "_count"] = #rows
+    if node.element.last then
+      fields[name .. "_rest"] = rest(unit, #unit.body - node.offset - node.size)
+    end
   end
 
-  function add.pairs(_, node, fields)
+  function add.numbers(_, node, fields)
     fields[node.element.name] = node.value
+  end
+
+  function add.skip() end
+
+  function add.pairs(unit, node, fields)
+    local left = node.size
+    for _, pair in ipairs(node.value) do
+      left = left - #pair[1] - #pair[2] - 2
+    end
+    fields[node.element.name] = node.value
+    fields[node.element.name .. "_rest"] = rest(unit, left)
   end
 
   add.pfns = add_list
@@ -4062,14 +14246,51 @@ do
   -- Items of an array that are looked at: more than any record of Xen has.
   local MOST_ITEMS = 16384
 
-  -- The elements of a unit's body.
-  function values.nodes(unit)
-    return codec.walk(unit.record, unit.body, unit.order, MOST_ITEMS)
+  -- Whether bytes of a unit's body are not there.
+  function values.is_cut(unit)
+    return unit.body_length ~= nil and (unit.full_length or #unit.body) < unit.body_length
   end
 
-  -- Everything a unit says, by name; `nodes` (optional) are its elements.
-  function values.of(unit, nodes)
-    return add_nodes(unit, nodes or values.nodes(unit), {})
+  -- The elements of a unit's body. How long the last one is, and so what is inside, is not known of a cut body.
+  function values.nodes(unit)
+    local nodes = codec.walk(unit.record, unit.body, unit.order, MOST_ITEMS)
+    local last = nodes[#nodes]
+    if last and last.layout and not last.element.length then
+      if unit.full_length then
+        last.inside = unit.inside
+      elseif values.is_cut(unit) then
+        last.layout = nil
+      end
+    end
+    return nodes
+  end
+
+  -- Everything a unit says, by name; `nodes` (optional) are its elements; `deep`: what is inside of blobs too.
+  function values.of(unit, nodes, deep)
+    return add_nodes(unit, nodes or values.nodes(unit), {}, deep and DEEP or BRIEF)
+  end
+
+  -- Let go of what is behind the first `most` bytes of a long last element; what is inside of it was read before.
+  function values.slim(unit, most)
+    local last = unit.record.body[#unit.record.body]
+    if not last or last.kind ~= "bytes" or last.length or #unit.body <= most then
+      return
+    end
+    local nodes = last.inside and values.nodes(unit) or {}
+    local node = nodes[#nodes]
+    local found = node and node.layout and codec.inside(node, unit.order) or nil
+    for _, one in ipairs(found or {}) do
+      for _, item in ipairs(one.element.kind == "array" and one.value or {}) do
+        for _, inner in ipairs(item) do
+          if inner.size > 64 and inner.element.kind == "bytes" then
+            inner.value = sub(inner.value, 1, 64)
+          end
+        end
+      end
+    end
+    unit.inside = found
+    unit.full_length = #unit.body
+    unit.body = sub(unit.body, 1, most)
   end
 
   -- Which entries of a PAGE_DATA have contents, in order: the places (from 1) of the pfns in its list.
@@ -4511,10 +14732,32 @@ do
     if unit.body == "" then
       unit.body = self:wanted()
     end
+    if self:is_back_list(unit.record) and self.list_header > HEADER_SIZE then
+      self:take_stray(unit, self.list_header - HEADER_SIZE)
+      unit.extra.header_size = self.list_header
+    end
     local facts = { what = unit.record.layer .. " " .. unit.name, missing = unit_end(unit) - self.position }
     self:finding(FINDING.RECORD_CUT, unit.offset, facts)
     self.unit = nil
     self:emit(unit)
+  end
+
+  -- The headers of this connection's dirty lists have `size` bytes, that of the one being read too; 0: nobody knows.
+  function methods:know_list_header(size)
+    if self.list_header > 0 or size == 0 then
+      return
+    end
+    self.list_header = size
+    local unit, stray = self.unit, size - HEADER_SIZE
+    if stray > 0 and unit and self:is_back_list(unit.record) then
+      unit.size = unit.size + stray
+      if self.skip > 0 then
+        self.skip = self.skip + stray
+      else
+        self.body_kept = math.min(unit.body_length + stray, LIMITS.max_body)
+        self.need = self.body_kept
+      end
+    end
   end
 
   -- The other direction told that this one begins with an xl header, whatever is lost of it.
@@ -4642,7 +14885,11 @@ do
       self:collected(frame)
     end
     if used < #seen and not self.failed then
-      self:data(framer.text_view(seen:sub(used + 1)), frame)
+      used = used + self:data(framer.text_view(seen:sub(used + 1)), frame)
+    end
+    if self.failed then -- whoever searches on needs all bytes from `start`
+      self:collect(seen:sub(used + 1))
+      self.position = self.position + #seen - used
     end
   end
 
@@ -5961,9 +16208,7 @@ do
       self.flow:assign(self, candidate.role, "unknown")
     end
     found.strict = false
-    if found.list_header == 0 then
-      found.list_header = before.list_header
-    end
+    found:know_list_header(before.list_header)
     found.entered = before.entered or found.state
     self.framer = found
     if candidate.start > search.start then
@@ -6531,6 +16776,7 @@ end
 if not Proto then -- plain Lua, not Wireshark: hand the pure parts to whoever tests them
   return {
     codec = codec,
+    json = json,
     values = values,
     dirtylist = dirtylist,
     framer = framer,
@@ -7129,15 +17375,6 @@ do
     side.fresh_units[#side.fresh_units + 1] = unit
   end
 
-  -- Let go of long opaque state: its length is known, and its bytes are in the capture.
-  local function slim(unit)
-    local last = unit.record.body[#unit.record.body]
-    if last and last.kind == "bytes" and not last.length and #unit.body > KEPT_OF_BLOB then
-      unit.full_length = #unit.body
-      unit.body = unit.body:sub(1, KEPT_OF_BLOB)
-    end
-  end
-
   -- Give frames to what was found since the last time; `start_at` is the stream offset of this frame's payload.
   local function collect(side, frame, start_at)
     local one = side.follower
@@ -7146,7 +17383,7 @@ do
       if unit.frame == nil then
         place_unit(side, unit, frame, start_at)
       end
-      slim(unit)
+      values.slim(unit, KEPT_OF_BLOB)
     end
     side.units_seen = #one.units
     local current = not one.search and one.framer.unit or nil
@@ -7518,34 +17755,98 @@ do
 
   -- Items for elements. `known` is what values.of() says of them (lists of pfns ask; those are never in an array).
   local function add_elements(node, unit, nodes, prefix, bytes, body_at, known)
+    local seen = {}
     for _, one in ipairs(nodes) do
-      element_items[one.element.kind](node, unit, one, prefix .. "." .. one.element.name, bytes, body_at, known, prefix)
+      local element = one.element
+      local name = prefix .. "." .. element.name
+      element_items[element.kind](node, unit, one, name, bytes, body_at, known, prefix, seen)
+      if element.kind == "field" then
+        seen[element.name] = one.value
+      end
     end
   end
 
-  function element_items.field(node, unit, one, name, bytes, body_at)
+  function element_items.skip() end
+
+  function element_items.field(node, unit, one, name, bytes, body_at, _, _, seen)
     local element = one.element
     local range = range_of(bytes, body_at + one.offset, one.size)
     local value = element.size == 8 and exact64(one.raw, element.order or unit.order) or one.value
     local item = put(node, name, range, value)
     if element.names and element.names.kind == "flags" then
-      item:append_text(" (" .. values.name_of(element.names, one.value) .. ")")
-      for bit = 0, 31 do
+      item:append_text(" (" .. values.name_of(element.names, one, unit.order) .. ")")
+      for bit = 0, 8 * element.size - 1 do
         local word = element.names.values[bit]
         if word then
-          put(item, name .. "." .. word:lower(), range, math.floor(one.value / 2 ^ bit) % 2 == 1)
+          put(item, name .. "." .. word:lower(), range, values.bit(one, bit, unit.order))
         end
+      end
+    elseif element.names_by then
+      local names = values.names_among(element, seen)
+      local said = names and values.name_of(names, one, unit.order) or ""
+      if said ~= "" then
+        item:append_text(" (" .. said .. ")")
       end
     elseif element.const_value and one.value ~= element.const_value then
       item:append_text(" [" .. text.number(element.const_value) .. " expected]")
     end
   end
 
-  function element_items.bytes(node, unit, one, name, bytes, body_at)
+  -- Whether somebody sees what is inside of bytes, or asks for any of it: it is much.
+  local below = {}
+  local function inside_wanted(node, name)
+    if visible then
+      return true
+    end
+    local found = below[name]
+    if not found then
+      found = {}
+      for full, field in pairs(fields.by_name) do
+        if full == name or full:sub(1, #name + 1) == name .. "." then
+          found[#found + 1] = field
+        end
+      end
+      below[name] = found
+    end
+    for _, field in ipairs(found) do
+      if node:referenced(field) then
+        return true
+      end
+    end
+    return false
+  end
+
+  local function add_inside(node, unit, one, name, bytes, body_at)
+    if inside_wanted(node, name) then
+      local child = put(node, name, range_of(bytes, body_at + one.offset, one.size))
+      child:set_text(one.layout.key .. ": " .. one.layout.meaning)
+      add_elements(child, unit, values.inside(unit, one), name, bytes, body_at)
+    end
+  end
+
+  function element_items.numbers(node, unit, one, name, bytes, body_at)
+    local element = one.element
+    for index, value in ipairs(one.value) do
+      local at = element.size * (index - 1)
+      if element.size == 8 then
+        value = exact64(one.raw:sub(at + 1, at + 8), unit.order)
+      end
+      local item = put(node, name, range_of(bytes, body_at + one.offset + at, element.size), value)
+      item:prepend_text("[" .. index - 1 .. "] ")
+    end
+  end
+
+  function element_items.bytes(node, unit, one, name, bytes, body_at, known, prefix)
     local size = one.size
     if one.element.text then
       local range = range_of(bytes, body_at + one.offset, size)
       put(node, name, range, (one.value:gsub("\0+$", "")))
+      for _, member in ipairs(one.element.members or {}) do
+        derive(node, prefix .. "." .. member.name, range, known[member.name])
+      end
+      if one.element.members then
+        derive(node, name .. "_error", range, known[one.element.name .. "_error"])
+      end
       return
     end
     if unit.full_length and one.element.length == nil then
@@ -7557,6 +17858,9 @@ do
         put(node, name, range)
       end
       derive(node, name .. "_length", range, size)
+      if one.layout then
+        add_inside(node, unit, one, prefix .. "." .. one.layout.key, bytes, body_at)
+      end
     end
   end
 
@@ -7568,13 +17872,19 @@ do
         local word = element.names and element.names.kind == "enum" and element.names.values[one.value]
         local number = element.hexadecimal and text.hex(one.value) or text.number(one.value)
         said[#said + 1] = word or (element.name .. " " .. number)
+      elseif element.text then
+        said[#said + 1] = text.utf8(one.value)
       end
     end
     return table.concat(said, ", ")
   end
 
-  function element_items.array(node, unit, one, name, bytes, body_at)
+  function element_items.array(node, unit, one, name, bytes, body_at, known)
     derive(node, name .. "_count", range_of(bytes, body_at + one.offset, one.size), #one.value)
+    if one.element.last then
+      local left = known[one.element.name .. "_rest"]
+      derive(node, name .. "_rest", range_of(bytes, body_at + one.offset + one.size, left or 0), left)
+    end
     for index, item in ipairs(one.value) do
       local first, last = item[1], item[#item]
       local size = last.offset + last.size - first.offset
@@ -7584,7 +17894,7 @@ do
     end
   end
 
-  function element_items.pairs(node, _, one, name, bytes, body_at)
+  function element_items.pairs(node, _, one, name, bytes, body_at, known)
     local place = body_at + one.offset
     for _, pair in ipairs(one.value) do
       local size = #pair[1] + #pair[2] + 2
@@ -7593,6 +17903,8 @@ do
       put(child, name .. ".value", range_of(bytes, place + #pair[1] + 1, #pair[2]), pair[2])
       place = place + size
     end
+    local left = known[one.element.name .. "_rest"]
+    derive(node, name .. "_rest", range_of(bytes, place, left or 0), left)
   end
 
   local function type_word(nibble)

@@ -130,6 +130,8 @@ def test_filters(text, names):
         ("type in {A..B}", 10, "is no type"),
         ("direction in {forward..reverse}", 15, "no ranges"),
         ('type matches "("', 14, "no valid regular expression"),
+        ('type matches "a{99999999999}"', 14, "no valid regular expression: the repetition number is too large"),
+        (f'type matches "{"(" * 9000}"', 14, "no valid regular expression: nested too deeply"),
         ("size contains 5", 6, "is no text"),
         ("type > 5", 6, "is no number"),
         ("emulator_context.emulator_ctx matches x", 31, "is no text"),

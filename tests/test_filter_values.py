@@ -27,6 +27,7 @@ from dissector.filter_values import ValueTextError, literal
         ("emulator_context.emulator_ctx", "51:45:56:4d", b"QEVM"),
         ("emulator_context.emulator_ctx", '"QEVM\\0"', b"QEVM\0"),
         ("emulator_context.emulator_ctx", "0f", b"\x0f"),
+        ("emulator_context.emulator_ctx", '"Q\udc80"', b"Q\x80"),
         ("time", "5", 5_000_000_000),
         ("time", "5.25", 5_250_000_000),
         ("time", '"2026-11-22 21:35:10.123456789"', 1_795_383_310_123_456_789),
@@ -52,7 +53,9 @@ def test_parts_and_patterns_are_taken_as_they_are():
         ("type", "PAGES", "'PAGES' is no type", "PAGE_DATA"),
         ("complete", "maybe", "complete is true or false", ""),
         ("emulator_context.emulator_ctx", "QEVM", "write them as", ""),
+        ("emulator_context.emulator_ctx", '"\ud800"', "a character that has no bytes", ""),
         ("time", "yesterday", "time is a time such as", ""),
+        ("time", "1" * 5000, "time is a time such as", ""),
         ("time", "2026-13-01T00:00:00Z", "month", ""),
     ],
 )

@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import pytest
 
-from dissector.sources import Chunk, open_capture, runs
+from captures.files import Interface, Pcapng
+from captures.packets import Packet
+from dissector.sources import Chunk, PcapngFormat, open_capture, runs
 from dissector.walk import Walk
 from dissector.wire.engine import Engine
 from tests.cross.tools import NAMES, is_capture, packets, paths
@@ -56,3 +58,21 @@ def test_a_recorder_is_shown_every_packet_in_order(name):
     assert shown.seen == [(packet.time, packet.data) for packet in packets(name)]
     assert number == len(shown.seen)
     assert events == walked(name)[0]
+
+
+def test_a_passed_packet_of_no_known_interface_does_not_end_the_capture():
+    """Which of them the kernel passes is its own affair: none of them is an error."""
+    out, places = Pcapng(), []
+    out.section("<")
+    out.interface(Interface(1))
+    for packet in packets("xl-hvm-v3"):
+        places.append(len(out.out) + 8)
+        out.enhanced(Packet(packet.time, packet.data, wire_length=packet.wire_length))
+    for place in places[2:]:
+        content, form = bytearray(out.out), PcapngFormat()
+        content[place] = 5
+        walk = Walk(Engine())
+        chunk = Chunk(memoryview(content), form.header(memoryview(content)), len(content), form, 0)
+        for _ in walk.chunk(chunk):
+            pass
+        assert chunk.consumed == len(content) or "interface 5" in chunk.reason

@@ -35,7 +35,7 @@ class Show:
         if self.as_json:
             from dissector.sinks.jsonl import JsonSink
 
-            return [JsonSink(output, pfns=self.pfns)]
+            return [JsonSink(output, pfns=self.pfns, deep=self.verbose > 0)]
         from dissector.sinks.colour import Palette, wants_colour
 
         palette = Palette(enabled=wants_colour(self.colour.value, self.stdout, os.environ))

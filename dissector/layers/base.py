@@ -25,6 +25,7 @@ from dissector.spec.model import (
     Record,
     StringPairs,
 )
+from dissector.wire.members import members_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -96,6 +97,24 @@ class XenStructure(Packet):  # type: ignore[misc]
         return b"", s
 
 
+class XenInside(XenStructure):
+    """What is inside of a run of bytes; those behind it become ``surplus``, its last field."""
+
+    def do_dissect(self, s: bytes) -> bytes:
+        """Dissect all fields; nothing is left."""
+        rest = super().do_dissect(s)
+        if rest:
+            self.fields["surplus"] = rest
+        self.raw_packet_cache = s
+        return b""
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with such a packet, or with the bytes it was made of."""
+        return bytes(self) == other if isinstance(other, bytes) else bool(super().__eq__(other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class XenRecord(XenStructure):
     """What all headers, messages and records have in common.
 
@@ -143,6 +162,14 @@ class XenRecord(XenStructure):
             return []
         element, values = found
         return [pfn(value) for value in values] if element.typed else list(values)
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """What the record's text in JSON says, by name (``guest_name``), and what is wrong with it."""
+        for element in self.definition.body:
+            if isinstance(element, Bytes) and element.members:
+                return members_of(element.members, element.name, bytes(self.getfieldval(element.name)))
+        return {}
 
     @property
     def page_types(self) -> list[str]:
@@ -293,6 +320,6 @@ def feeds_of(body: Sequence[Element]) -> dict[str, tuple[str | None, str | None]
     for element in body:
         if isinstance(element, Bytes) and isinstance(element.length, str):
             found[element.length] = (element.name, None)
-        elif isinstance(element, PfnList | Array) and element.count is not None:
+        elif isinstance(element, PfnList | Array) and isinstance(element.count, str):
             found[element.count] = (None, element.name)
     return found

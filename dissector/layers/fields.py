@@ -13,9 +13,11 @@ from typing import Any, TypeAlias
 
 from scapy import fields as scapy_fields
 from scapy.fields import RawVal
+from scapy.packet import Packet
 
-from dissector.spec.model import Bytes, Enum, Field, Flags
+from dissector.spec.model import Bytes, Choice, Enum, Field, Flags, Layout, Numbers, Skip
 from dissector.wire.codec import ByteOrder, field_order
+from dissector.wire.nodes import chosen
 
 BYTES_SHOWN = 32
 """Longer runs of bytes are shortened by show() and repr()."""
@@ -42,7 +44,7 @@ def tolerant(base: type) -> type:
     """Return `base` with a repr that knows :class:`Cut` and shortens long bytes; ls() shows the name of `base`."""
 
     def i2repr(self: Any, packet: Any, value: Any) -> str:
-        if isinstance(value, RawVal):
+        if isinstance(value, RawVal | Packet):
             return repr(value)
         if value is None:
             return "None"
@@ -109,8 +111,11 @@ def counter(field: Field, stream_order: ByteOrder, *, length_of: str | None, cou
     return tolerant(getattr(scapy_fields, base))(field.name, None, length_of=length_of, count_of=count_of, fmt=fmt)
 
 
-def byte_run(element: Bytes) -> Any:
-    """Make the field of a run of bytes: of fixed length, of a length that another field holds, or the rest."""
+def byte_run(element: Bytes, longest: int | None = None) -> Any:
+    """Make the field of a run of bytes: of fixed length, of a length that another field holds, or the rest.
+
+    `longest` is the greatest length that the other field can hold, for fuzz(), if that is little.
+    """
     shown = "" if element.text or element.const is not None else "X"
     length = element.length
     if isinstance(length, int):
@@ -118,8 +123,86 @@ def byte_run(element: Bytes) -> Any:
         return cls(element.name, element.const or bytes(length), length=length)
     if isinstance(length, str):
         cls = tolerant(getattr(scapy_fields, f"{shown}StrLenField"))
-        return cls(element.name, b"", length_from=lambda packet: number(packet, length))
+        return cls(element.name, b"", length_from=lambda packet: number(packet, length), max_length=longest)
     return tolerant(getattr(scapy_fields, f"{shown}StrField"))(element.name, b"")
+
+
+def described(element: Bytes, classes: Callable[[Layout], type[Packet]], before: int | None) -> Any:
+    """Make the field of a run of bytes with a known layout: a packet of the layout's class, or the bytes themselves.
+
+    They stay bytes when there is no layout for them, when they are cut, or when building the packet would not give the
+    same bytes.
+
+    Args:
+        element: The run of bytes.
+        classes: From a layout to its class.
+        before: Bytes of body before it, if that is always the same.
+    """
+    plain = byte_run(element)
+    choice = element.inside
+    assert choice is not None
+
+    def getfield(self: Any, packet: Any, data: bytes) -> tuple[bytes, Any]:
+        rest, raw = base.getfield(self, packet, data)
+        said = _said(element, packet, before, len(raw))
+        return rest, _packet_of(choice, classes, packet, raw) if said == len(raw) else raw
+
+    def addfield(self: Any, packet: Any, data: bytes, value: Any) -> Any:
+        return base.addfield(self, packet, data, bytes(value) if isinstance(value, Packet) else value)
+
+    def i2len(self: Any, packet: Any, value: Any) -> int:
+        return len(bytes(value)) if isinstance(value, Packet) else int(base.i2len(self, packet, value))
+
+    def any2i(self: Any, packet: Any, value: Any) -> Any:
+        return value if isinstance(value, Packet) else base.any2i(self, packet, value)
+
+    base: Any = type(plain)
+    methods = {"getfield": getfield, "addfield": addfield, "i2len": i2len, "any2i": any2i}
+    plain.__class__ = type(base.__name__, (base,), {"__slots__": [], "ismutable": True, **methods})
+    return plain
+
+
+def _said(element: Bytes, packet: Any, before: int | None, there: int) -> int | None:
+    """Return how long a run of bytes is said to be; None when it is not whole, or nobody knows."""
+    if isinstance(element.length, str):
+        return number(packet, element.length)
+    if isinstance(element.length, int):
+        return element.length
+    if getattr(packet, "omitted", 0) or before is None or "body_length" not in packet.fields:
+        return None
+    return number(packet, "body_length") - before if there else None
+
+
+def _packet_of(choice: Choice, classes: Callable[[Layout], type[Packet]], packet: Any, raw: bytes) -> Any:
+    seen = {choice.field: number(packet, choice.field)} if choice.field else {}
+    layout = chosen(choice, seen, len(raw), raw)
+    if layout is None:
+        return raw
+    made = classes(layout)(raw, _internal=1, _parent=packet)
+    return made if bytes(made) == raw else raw
+
+
+class Quiet(scapy_fields.ConditionalField):  # type: ignore[misc]
+    """A field that show() leaves out while it is zero; it is dissected and built all the same."""
+
+    __slots__: list[str] = []
+
+    def __init__(self, field: Any) -> None:
+        super().__init__(field, lambda packet: any(bytes(packet.fields.get(field.name) or b"")))
+
+    def getfield(self, packet: Any, data: bytes) -> Any:
+        """Dissect it."""
+        return self.fld.getfield(packet, data)
+
+    def addfield(self, packet: Any, data: bytes, value: Any) -> Any:
+        """Build it."""
+        return self.fld.addfield(packet, data, value)
+
+
+def skipped(skip: Skip, place: int) -> Any:
+    """Make the field of bytes without a name, at offset `place` of their structure."""
+    cls = tolerant(scapy_fields.XStrFixedLenField)
+    return Quiet(cls(f"skipped_{place}", bytes(skip.size), length=skip.size))
 
 
 def hidden_unless_set(field: Any) -> Any:
@@ -134,7 +217,7 @@ def hidden_unless_set(field: Any) -> Any:
 SizeOf: TypeAlias = Callable[[bytes, int], int]
 
 
-def measurer(items: Sequence[Field | Bytes], order: ByteOrder) -> tuple[int, SizeOf]:
+def measurer(items: Sequence[Field | Bytes | Numbers | Skip], order: ByteOrder) -> tuple[int, SizeOf]:
     """Return the smallest size of a structure, and a function (data, position) -> its whole size there."""
     fixed = 0
     places: dict[str, tuple[int, int, ByteOrder]] = {}
@@ -142,6 +225,10 @@ def measurer(items: Sequence[Field | Bytes], order: ByteOrder) -> tuple[int, Siz
     for item in items:
         if isinstance(item, Field):
             places[item.name] = (fixed, item.size, field_order(item, order))
+            fixed += item.size
+        elif isinstance(item, Numbers):
+            fixed += item.size * item.count
+        elif isinstance(item, Skip):
             fixed += item.size
         elif isinstance(item.length, int):
             fixed += item.length

@@ -16,11 +16,12 @@ from scapy.volatile import RandNum
 from dissector.layers.fields import not_kept, number, struct_format
 from dissector.spec.libxc import DATA_PAGE_TYPES, PAGE_SIZE, PAGE_TYPE, PFN_MASK, PFN_TYPE_SHIFT
 from dissector.wire.codec import data_pages
+from dissector.wire.nodes import read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dissector.spec.model import PfnList
+    from dissector.spec.model import Array, Numbers, PfnList
     from dissector.wire.codec import ByteOrder
 
 MAX_ITEMS = 1 << 16
@@ -154,22 +155,70 @@ class PagesField(scapy_fields.StrField):  # type: ignore[misc]
 class ItemsField(PacketListField):  # type: ignore[misc]
     """A list of structures, each a packet of one generated class."""
 
-    __slots__ = ["counted"]
+    __slots__ = ["array"]
 
-    def __init__(self, name: str, cls: type, counted: str | None) -> None:
-        super().__init__(name, [], cls)
-        self.counted = counted
+    def __init__(self, array: Array, cls: type) -> None:
+        super().__init__(array.name, [], cls)
+        self.array = array
 
     def getfield(self, packet: Any, data: bytes) -> tuple[bytes, list[Any]]:
-        """Take whole structures up to the count; what is too short for one is left."""
-        limit = MAX_ITEMS if self.counted is None else min(MAX_ITEMS, number(packet, self.counted))
+        """Take whole structures up to the count, or the last one of a chain; what is too short for one is left."""
+        if self.array.scan is not None:
+            return self._found(packet, data)
+        count, last = self.array.count, self.array.last
+        limit = (
+            MAX_ITEMS if count is None else min(MAX_ITEMS, number(packet, count) if isinstance(count, str) else count)
+        )
         items: list[Any] = []
         at = 0
         while len(items) < limit and len(data) - at >= self.cls.minimum:
             size = self.cls.size_at(data, at)
             items.append(self.cls(data[at : at + size], _internal=1, _parent=packet))
             at += size
+            if last is not None and items[-1].getfieldval(last[0]) == last[1]:
+                break
         return data[at:], items
+
+    def addfield(self, packet: Any, data: bytes, value: Any) -> Any:
+        """Append the structures; those that are missing of a fixed number are zeros."""
+        data = super().addfield(packet, data, value)
+        missing = self.array.count - len(value) if isinstance(self.array.count, int) else 0
+        return data + bytes(max(0, missing) * self.cls.minimum)
+
+    def _found(self, packet: Any, data: bytes) -> tuple[bytes, list[Any]]:
+        """Take structures that are found by what they begin with."""
+        node = read(self.array, memoryview(data), 0, {}, self.cls.order)
+        assert node is not None
+        items = [
+            self.cls(data[item[0].offset : item[-1].offset + item[-1].size], _internal=1, _parent=packet)
+            for item in node.value
+        ]
+        return data[node.size :], items
+
+
+class NumbersField(FieldListField):  # type: ignore[misc]
+    """A fixed number of integers of one size."""
+
+    __slots__ = ["code", "hexadecimal", "number"]
+
+    def __init__(self, element: Numbers, order: ByteOrder) -> None:
+        item = scapy_fields.Field(element.name, 0, struct_format(element.size, order))
+        super().__init__(element.name, [0] * element.count, item)
+        self.code, self.hexadecimal, self.number = (
+            struct_format(element.size, order),
+            element.hexadecimal,
+            element.count,
+        )
+
+    def getfield(self, packet: Any, data: bytes) -> tuple[bytes, list[int]]:
+        """Take as many as there are."""
+        count = min(self.number, len(data) // self.field.sz)
+        values = struct.unpack_from(f"{self.code[0]}{count}{self.code[1]}", data)
+        return data[count * self.field.sz :], list(values)
+
+    def i2repr(self, packet: Any, value: Any) -> str:
+        """Show them in hex where their definition says so."""
+        return f"[{', '.join(f'{one:#x}' if self.hexadecimal else str(one) for one in value)}]"
 
 
 class PairsField(scapy_fields.StrField):  # type: ignore[misc]

@@ -16,7 +16,7 @@ from scapy.utils import EDecimal
 
 from dissector.layers import fields as layer_fields
 from dissector.layers import lists
-from dissector.layers.base import XenFramedRecord, XenRecord, XenStructure, feeds_of
+from dissector.layers.base import XenFramedRecord, XenInside, XenRecord, XenStructure, feeds_of
 from dissector.layers.fields import hidden_unless_set, tolerant
 from dissector.spec import ALL_RECORDS, BY_NAME, BY_TYPE, libxc
 from dissector.spec.model import (
@@ -27,15 +27,18 @@ from dissector.spec.model import (
     Bytes,
     Element,
     Field,
+    Layout,
+    Numbers,
     Pages,
     PfnList,
     Record,
+    Skip,
     StringPairs,
 )
 from dissector.wire.unit import unknown_record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from scapy.packet import Packet
 
@@ -64,6 +67,7 @@ def _make_fields(owner: str, record: Record, body: Sequence[Element], order: Byt
     _check_names(record, body)
     feeds = feeds_of(body)
     made = []
+    place: int | None = 0
     for element in body:
         match element:
             case Field():
@@ -72,8 +76,15 @@ def _make_fields(owner: str, record: Record, body: Sequence[Element], order: Byt
                     field = layer_fields.counter(element, order, length_of=length_of, count_of=count_of)
                 else:
                     field = layer_fields.integer(element, order)
+            case Bytes(inside=None):
+                length = next((one.size for one in body if isinstance(one, Field) and one.name == element.length), 8)
+                field = layer_fields.byte_run(element, 255 if length == 1 else None)
             case Bytes():
-                field = layer_fields.byte_run(element)
+                field = layer_fields.described(element, _layout_classes(owner, record, element, order), place)
+            case Numbers():
+                field = lists.NumbersField(element, order)
+            case Skip():
+                field = layer_fields.skipped(element, place or 0)
             case PfnList():
                 field = lists.PfnListField(element, order)
             case Pages():
@@ -82,9 +93,44 @@ def _make_fields(owner: str, record: Record, body: Sequence[Element], order: Byt
                 field = lists.PairsField(element.name)
             case Array():
                 item = _make_item(owner, record, element, order)
-                field = lists.ItemsField(element.name, item, element.count)
+                field = lists.ItemsField(element, item)
         made.append(field)
+        size = _size(element)
+        place = None if size is None or place is None else place + size
     return made
+
+
+def _layout_classes(owner: str, record: Record, element: Bytes, order: ByteOrder) -> Callable[[Layout], type[Packet]]:
+    """Make a class for each layout a run of bytes may have, and return the way from one to the other."""
+    assert element.inside is not None
+    found = {
+        layout.name: _make_structure(
+            f"{owner}{_camel(layout.name)}",
+            f"{record.layer} {record.name} {layout.name}",
+            f"{layout.meaning} ({layout.section})",
+            record,
+            layout.body,
+            order,
+            inside=True,
+        )
+        for layout in element.inside.layouts.values()
+    }
+    return lambda layout: found[layout.name]
+
+
+def _size(element: Element) -> int | None:
+    """Return the bytes of an element of fixed size."""
+    match element:
+        case Field(size=size) | Skip(size=size):
+            return size
+        case Numbers(size=size, count=count):
+            return size * count
+        case Bytes(length=int() as size):
+            return size
+        case Array(count=int() as count, items=items):
+            sizes = [_size(item) for item in items]
+            return None if None in sizes else count * sum(size or 0 for size in sizes)
+    return None
 
 
 def _sizes(body: Sequence[Element]) -> dict[str, int]:
@@ -98,28 +144,45 @@ def _sizes(body: Sequence[Element]) -> dict[str, int]:
 
 
 def _make_item(owner: str, record: Record, array: Array, order: ByteOrder) -> Any:
-    name = f"{owner}{_camel(array.name)}"
+    return _make_structure(
+        f"{owner}{_camel(array.name)}",
+        f"{record.layer} {record.name} {array.name}",
+        f"One of the {array.meaning} of {record.layer} {record.name}.",
+        record,
+        array.items,
+        order,
+        inside=False,
+    )
+
+
+def _make_structure(
+    name: str, title: str, text: str, record: Record, body: Sequence[Element], order: ByteOrder, *, inside: bool
+) -> Any:
+    """Make the class of a structure in a record: an item of a list, or what is inside of a run of bytes."""
     suffix = "BE" if order == "big" else ""
-    minimum, size_at = layer_fields.measurer(array.items, order)
+    fields = _make_fields(name, record, body, order)
     namespace = {
-        "name": f"{record.layer} {record.name} {array.name}",
-        "__doc__": _document(f"One of the {array.meaning} of {record.layer} {record.name}.", array.items),
+        "name": title,
+        "__doc__": _document(text, body),
         "__module__": "dissector.layers",
         "__slots__": [],
-        "fields_desc": _make_fields(name, record, array.items, order),
-        "sizes": _sizes(array.items),
+        "fields_desc": [*fields, _hidden_bytes("surplus")] if inside else fields,
+        "sizes": _sizes(body),
         "definition": record,
         "order": order,
-        "minimum": minimum,
-        "size_at": staticmethod(size_at),
     }
-    ITEMS[f"{name}{suffix}"] = made = _METACLASS(f"{name}{suffix}", (XenStructure,), namespace)
+    base = XenInside if inside else XenStructure
+    if not inside:
+        parts = [one for one in body if isinstance(one, Field | Bytes | Numbers | Skip)]
+        minimum, size_at = layer_fields.measurer(parts, order)
+        namespace |= {"minimum": minimum, "size_at": staticmethod(size_at)}
+    ITEMS[f"{name}{suffix}"] = made = _METACLASS(f"{name}{suffix}", (base,), namespace)
     return made
 
 
 def _document(text: str, body: Sequence[Element]) -> str:
     lines = [f"{text[:1].upper()}{text[1:]}", ""]
-    lines += [f"    {element.name}: {element.meaning}" for element in body]
+    lines += [f"    {element.name}: {element.meaning}" for element in body if not isinstance(element, Skip)]
     return "\n".join(lines).rstrip()
 
 

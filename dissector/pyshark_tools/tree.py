@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from dissector.pyshark_tools.found import WiresharkFinding, WiresharkGap, WiresharkRecord, WiresharkResync
 from dissector.spec import BY_NAME
 from dissector.spec.findings import RULES
-from dissector.spec.model import Array, Bytes, Element, Field, PfnList, StringPairs
+from dissector.spec.model import Array, Bytes, Element, Field, Numbers, PfnList, StringPairs
 from dissector.wire import codec
 from dissector.wire.unit import unknown_record
 
@@ -197,15 +197,18 @@ class _Frame:
 # -- bodies ----------------------------------------------------------------------------------------------------------
 
 
-def _elements(elements: tuple[Element, ...], tree: Tree, prefix: str) -> dict[str, Any]:
-    """Return the ``fields`` of the JSON contract, of what is there."""
+def _elements(elements: tuple[Element, ...], tree: Tree, prefix: str, *, blobs: bool = True) -> dict[str, Any]:
+    """Return the ``fields`` of the JSON contract, of what is there; `blobs`: short runs of bytes, not only lengths."""
     values: dict[str, Any] = {}
     for element in elements:
-        values.update(_element(element, tree, prefix))
+        values.update(_element(element, tree, prefix, blobs=blobs))
+        left = _integer(tree, f"{prefix}.{element.name}_rest")
+        if left is not None:
+            values[f"{element.name}_rest"] = left
     return values
 
 
-def _element(element: Element, tree: Tree, prefix: str) -> dict[str, Any]:
+def _element(element: Element, tree: Tree, prefix: str, *, blobs: bool) -> dict[str, Any]:
     name = f"{prefix}.{element.name}"
     match element:
         case Field() if name in tree:
@@ -213,19 +216,41 @@ def _element(element: Element, tree: Tree, prefix: str) -> dict[str, Any]:
             names = {} if element.names is None else {f"{element.name}_name": codec.name_of(element.names, value)}
             return {element.name: value, **names}
         case Bytes(text=True) if name in tree:
-            return {element.name: _text(tree[name])}
+            return {element.name: _text(tree[name]), **_members(element, tree, prefix)}
         case Bytes(text=False) if f"{name}_length" in tree:
             length = _certain(tree, f"{name}_length")
-            shown = {element.name: tree[name].replace(":", "")} if name in tree and length <= codec.BLOB_SHOWN else {}
-            return {f"{element.name}_length": length, **shown}
+            small = blobs and name in tree and length <= codec.BLOB_SHOWN
+            shown = {element.name: tree[name].replace(":", "")} if small else {}
+            return {f"{element.name}_length": length, **shown, **_inside(element, tree, prefix)}
         case Array() if f"{name}_count" in tree:
-            return {element.name: [_elements(element.items, one, name) for one in _trees(tree, name)]}
+            return {element.name: [_elements(element.items, one, name, blobs=blobs) for one in _trees(tree, name)]}
+        case Numbers() if name in tree:
+            return {element.name: [int(number, 0) for number in _many(tree, name)]}
         case StringPairs() if name in tree:
             pairs = _trees(tree, name)
             return {element.name: {_text(one[f"{name}.key"]): _text(one[f"{name}.value"]) for one in pairs}}
         case PfnList():
             return _pfn_list(element, tree, prefix)
     return {}
+
+
+def _members(element: Bytes, tree: Tree, prefix: str) -> dict[str, Any]:
+    """Return what is shown of a text in JSON, in the order of the definition."""
+    numbers = {member.name for member in element.members if member.kind == "number"}
+    names = [f"{element.name}_error", *(member.name for member in element.members)]
+    shown = ((name, tree.get(f"{prefix}.{name}")) for name in names)
+    return {name: int(text) if name in numbers else _text(text) for name, text in shown if text is not None}
+
+
+def _inside(element: Bytes, tree: Tree, prefix: str) -> dict[str, Any]:
+    """Return what is inside of bytes, where that is brief."""
+    layouts = element.inside.layouts.values() if element.inside is not None else ()
+    return {
+        layout.key: _elements(layout.body, below, f"{prefix}.{layout.key}", blobs=False)
+        for layout in layouts
+        if layout.brief
+        for below in _trees(tree, f"{prefix}.{layout.key}")
+    }
 
 
 def _pfn_list(element: PfnList, tree: Tree, prefix: str) -> dict[str, Any]:

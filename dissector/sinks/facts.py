@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dissector.sinks.colour import printable
 from dissector.spec.model import OPTIONAL_RECORD, Array, Bytes, Element, Field, PfnList, StringPairs
+from dissector.wire import codec
 
 if TYPE_CHECKING:
     from dissector.wire.events import Record
@@ -23,7 +24,7 @@ _SHOWN = 3
 
 def facts(record: Record) -> str:
     """Return what to say about a record; empty when there is nothing."""
-    fields = record.fields
+    fields = _fields(record)
     special = SPECIAL.get((record.layer, record.type))
     if special is not None:
         try:
@@ -31,6 +32,14 @@ def facts(record: Record) -> str:
         except (KeyError, IndexError):  # a body that was cut lacks fields; the definition knows which ones are left
             pass
     return generic(record, fields)
+
+
+def _fields(record: Record) -> Fields:
+    """Decode a body no deeper than a line of text needs."""
+    if not record.body:  # perhaps it was decoded by somebody else
+        return record.fields
+    values = codec.decode(record.definition, record.body, record.order, record.body_length, brief=False)
+    return {**values, **record.extra} if record.extra else values
 
 
 def generic(record: Record, fields: Fields) -> str:

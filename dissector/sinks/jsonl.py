@@ -11,6 +11,7 @@ from dissector.sinks.clock import rfc3339
 from dissector.sinks.json_pages import page_data_fields
 from dissector.sinks.loss import lost_pfns
 from dissector.spec.libxc import PAGE_DATA
+from dissector.wire import codec
 from dissector.wire.events import Event, Finding, Flow, Gap, Record, Resync, Summary, Total
 
 if TYPE_CHECKING:
@@ -24,7 +25,16 @@ SCHEMA: Final = 1
 """Raised when a consumer of the old form would misread the new one; new keys alone do not raise it."""
 
 
-def record_object(record: Record, *, pfns: bool = False) -> dict[str, Any]:
+def fields_object(record: Record, *, pfns: bool = False, deep: bool = False) -> dict[str, Any]:
+    """Return the decoded body of a record; `pfns`: whole pfn lists, `deep`: all that is inside of blobs."""
+    if not deep:
+        return record.decode(pfns=pfns)
+    length = record.body_length
+    values = codec.decode(record.definition, record.body, record.order, length, pfns=pfns, deep=True)
+    return {**values, **record.extra}
+
+
+def record_object(record: Record, *, pfns: bool = False, deep: bool = False) -> dict[str, Any]:
     """Return the JSON object of a record."""
     shown: dict[str, Any] = {
         "event": "record",
@@ -51,7 +61,7 @@ def record_object(record: Record, *, pfns: bool = False) -> dict[str, Any]:
         pages = lost_pfns(record)
         if pages:
             shown["lost_pfns"] = pages
-    shown["fields"] = record.decode(pfns=pfns)
+    shown["fields"] = fields_object(record, pfns=pfns, deep=deep)
     return shown
 
 
@@ -169,11 +179,11 @@ def _counts(findings: Mapping[str, int]) -> dict[str, int]:
     return {severity: findings.get(severity, 0) for severity in ("error", "warn", "note")}
 
 
-def event_object(event: Event, *, pfns: bool = False) -> dict[str, Any]:
+def event_object(event: Event, *, pfns: bool = False, deep: bool = False) -> dict[str, Any]:
     """Return the JSON object of an event, as plain Python values."""
     match event:
         case Record():
-            return record_object(event, pfns=pfns)
+            return record_object(event, pfns=pfns, deep=deep)
         case Flow():
             return _flow(event)
         case Gap():
@@ -200,10 +210,11 @@ class JsonSink:
     tell is kept as text, and put together with the offset and the fields.
     """
 
-    def __init__(self, stream: Output, *, pfns: bool = False) -> None:
+    def __init__(self, stream: Output, *, pfns: bool = False, deep: bool = False) -> None:
         self._out = stream.write
         self._encode = msgspec.json.Encoder().encode
         self._pfns = pfns
+        self._deep = deep
         self._first = True
         self._around: dict[tuple[object, ...], tuple[str, str]] = {}
         self._when: tuple[object, ...] = ()
@@ -236,11 +247,11 @@ class JsonSink:
             self._when, self._when_text = when, self._times(record)
         fields = page_data_fields(record, pfns=self._pfns) if record.definition is PAGE_DATA else None
         if fields is None:
-            fields = self._encode(record.decode(pfns=self._pfns)).decode()
+            fields = self._encode(fields_object(record, pfns=self._pfns, deep=self._deep)).decode()
         return f"{before}{record.offset}{behind}{self._when_text}{fields}}}\n"
 
     def _encoded(self, event: Event) -> str:
-        shown = event_object(event, pfns=self._pfns)
+        shown = event_object(event, pfns=self._pfns, deep=self._deep)
         if self._first:
             self._first = False
             shown = {"schema": SCHEMA, **shown}

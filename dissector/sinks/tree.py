@@ -15,13 +15,14 @@ from dissector.sinks.pfns import runs, wrapped
 from dissector.sinks.text import TextSink, utf8_stream
 from dissector.spec import BY_NAME
 from dissector.spec.libxc import PFN_MASK
-from dissector.spec.model import RECORD_HEADER, Array, Bytes, Field, PfnList, StringPairs
+from dissector.spec.model import RECORD_HEADER, Array, Bytes, Field, Numbers, PfnList, Skip, StringPairs
 from dissector.wire import codec, events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dissector.sinks import Output
+    from dissector.spec.model import Enum, Flags
     from dissector.wire.codec import ByteOrder, Node
     from dissector.wire.events import Event
 
@@ -84,8 +85,10 @@ class TreeSink(OneByOne):
             self._row(1, length.name, f"{record.body_length:,}", length.meaning)
         for name, value in record.extra.items():
             self._row(1, name, str(value))
-        for node in codec.walk(definition, record.body, record.order):
-            self._node(1, node, record.order)
+        nodes = list(codec.walk(definition, record.body, record.order))
+        if record.body_length is not None and len(record.body) < record.body_length:  # who knows what is inside
+            nodes = [node._replace(layout=None) for node in nodes]
+        self._structure(1, nodes, record.order)
         if self._dump and record.body:
             kept = len(record.body)
             whole = record.body_length if record.body_length is not None else record.size
@@ -119,23 +122,56 @@ class TreeSink(OneByOne):
         for number, line in enumerate(lines):
             self._row(depth, "" if number else name, line)
 
+    def _structure(self, depth: int, nodes: Iterable[Node], order: ByteOrder) -> None:
+        """Write the elements of one structure; the names of a value may depend on those before it."""
+        seen: dict[str, int] = {}
+        for node in nodes:
+            element = node.element
+            if isinstance(element, Field):
+                names = codec.names_among(element, seen)
+                self._row(depth, element.name, number_text(element, names, node.value), element.meaning)
+                seen[element.name] = node.value
+            else:
+                self._node(depth, node, order)
+
     def _node(self, depth: int, node: Node, order: ByteOrder) -> None:
         element = node.element
         match element:
-            case Field():
-                self._row(depth, element.name, field_text(element, node.value), element.meaning)
             case Bytes():
                 self._bytes(depth, element, node.value)
+                self._inside(depth, node, order)
+            case Numbers():
+                texts = (f"{value:#x}" if element.hexadecimal else str(value) for value in node.value)
+                self._lines_below(depth, element.name, wrapped(texts, 80))
             case PfnList():
                 self._pfn_list(depth, element, node.value, order)
             case Array():
                 self._row(depth, element.name, f"{len(node.value)} entries", element.meaning)
                 for number, item in enumerate(node.value):
-                    self._row(depth + 1, f"[{number}]", ", ".join(_cell(inner) for inner in item))
+                    self._item(depth + 1, f"[{number}]", item, order)
             case StringPairs():
                 self._row(depth, element.name, f"{len(node.value)} pairs", element.meaning)
                 for key, value in node.value:
                     self._row(depth + 1, _text(key), _text(value))
+
+    def _item(self, depth: int, name: str, item: Sequence[Node], order: ByteOrder) -> None:
+        """Write one structure of a list on one line, and below it what has more to say."""
+        cells = [_cell(node) for node in item if node.layout is None and not isinstance(node.element, Skip)]
+        self._row(depth, name, ", ".join(cells))
+        seen: dict[str, int] = {}
+        for node in item:
+            self._inside(depth, node, order)
+            if isinstance(node.element, Field):
+                if node.element.names_by is not None:
+                    names = codec.names_among(node.element, seen)
+                    said = codec.name_of(names, node.value) if names is not None else ""
+                    self._lines_below(depth + 1, node.element.name, wrapped(said.split(", "), 80))
+                seen[node.element.name] = node.value
+
+    def _inside(self, depth: int, node: Node, order: ByteOrder) -> None:
+        if node.layout is not None:
+            self._row(depth + 1, node.layout.key, f"{node.size:,} bytes", node.layout.meaning)
+            self._structure(depth + 2, codec.inside(node, order), order)
 
     def _bytes(self, depth: int, element: Bytes, value: bytes) -> None:
         if not element.text:
@@ -176,8 +212,13 @@ class TreeSink(OneByOne):
 
 def field_text(field: Field, value: int) -> str:
     """Write the value of a field, with its name when it has one."""
+    return number_text(field, field.names, value)
+
+
+def number_text(field: Field, names: Enum | Flags | None, value: int) -> str:
+    """Write the value of a field, with its name among `names` when it has one."""
     number = f"{value:#x}" if field.hexadecimal else f"{value:,}" if value >= 10000 else str(value)
-    name = codec.name_of(field.names, value) if field.names is not None else ""
+    name = codec.name_of(names, value) if names is not None else ""
     return f"{number} {name}" if name else number
 
 
@@ -193,6 +234,8 @@ def _cell(node: Node) -> str:
     element = node.element
     if isinstance(element, Field):
         return f"{element.name} {field_text(element, node.value)}"
+    if isinstance(element, Bytes) and element.text:
+        return f'{element.name} "{_text(node.value)}"'
     return f"{element.name} {bytes_text(node.value) or 'empty'}"
 
 

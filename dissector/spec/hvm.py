@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dissector.spec.model import Enum
+from dissector.spec.model import Enum, Flags, NamesBy
 
 HVM_PARAM = Enum(
     "hvm_param",
@@ -78,3 +78,35 @@ HVM_SAVE_TYPE = Enum(
 
 HVM_CONTEXT_SIGNATURE = b"\x01\0\0\0\x18\0\0\0\x86\x12\x38\x54"
 """How the first section of every HVM_CONTEXT begins: HEADER, 24 bytes, magic 0x54381286."""
+
+VIRIDIAN = Flags(
+    "viridian",
+    dict(
+        enumerate(
+            (
+                "base_freq",
+                "no_freq",
+                "time_ref_count",
+                "reference_tsc",
+                "hcall_remote_tlb_flush",
+                "apic_assist",
+                "crash_ctl",
+                "synic",
+                "stimer",
+                "hcall_ipi",
+                "ex_processor_masks",
+                "no_vp_limit",
+                "cpu_hotplug",
+            )
+        )
+    ),
+    "9.5",
+)
+HVM_PARAM_VALUE = NamesBy(
+    ("index",),
+    {
+        (9,): VIRIDIAN,
+        (19,): Enum("acpi_ioports_location", {0: "old", 1: "new"}, "9.5"),
+        (38,): Flags("mca_cap", {0: "LMCE"}, "9.5"),
+    },
+)

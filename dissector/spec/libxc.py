@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from dissector.spec.hvm import HVM_CONTEXT_SIGNATURE, HVM_PARAM, HVM_SAVE_TYPE
+from dissector.spec.cpu import CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX, MSR, MSR_VALUE, XSTATE
+from dissector.spec.hvm import HVM_CONTEXT_SIGNATURE, HVM_PARAM, HVM_PARAM_VALUE, HVM_SAVE_TYPE
+from dissector.spec.hvm_sections import INSIDE_SECTION
 from dissector.spec.model import Array, Bytes, Enum, Field, Flags, Length, Pages, PfnList, Record
+from dissector.spec.pv import INSIDE_CONTEXT, INSIDE_SHARED_INFO, INSIDE_XSAVE
 
 IMAGE_MARKER = 0xFFFF_FFFF_FFFF_FFFF
 IMAGE_ID = 0x58454E46
@@ -153,7 +156,7 @@ X86_PV_VCPU_BASIC = Record(
     section="4.6",
     guests="PV",
     length=Length(exact=(8 + 5168, 8 + 2800), tolerated=(8,)),
-    body=(*_VCPU, Bytes("context", "vcpu_guest_context of the guest's width", secret=True)),
+    body=(*_VCPU, Bytes("context", "vcpu_guest_context of the guest's width", secret=True, inside=INSIDE_CONTEXT)),
 )
 
 X86_PV_VCPU_EXTENDED = Record(
@@ -195,9 +198,9 @@ X86_PV_VCPU_XSAVE = Record(
     length=Length(minimum=8 + 16, tolerated=(8,), maximum=64 << 10),
     body=(
         *_VCPU,
-        Field("xcr0", 8, "enabled state components", hexadecimal=True),
-        Field("xcr0_accum", 8, "components that were ever enabled", hexadecimal=True),
-        Bytes("xsave_area", "XSAVE image in standard format", secret=True),
+        Field("xcr0", 8, "enabled state components", XSTATE, hexadecimal=True),
+        Field("xcr0_accum", 8, "components that were ever enabled", XSTATE, hexadecimal=True),
+        Bytes("xsave_area", "XSAVE image in standard format", secret=True, inside=INSIDE_XSAVE),
     ),
 )
 
@@ -209,7 +212,7 @@ SHARED_INFO = Record(
     section="4.6",
     guests="PV",
     length=Length(exact=(4096,)),
-    body=(Bytes("shared_info", "one page", 4096, secret=True),),
+    body=(Bytes("shared_info", "one page", 4096, secret=True, inside=INSIDE_SHARED_INFO),),
 )
 
 X86_TSC_INFO = Record(
@@ -245,8 +248,9 @@ HVM_CONTEXT = Record(
                 Field("typecode", 2, "what the section holds", HVM_SAVE_TYPE),
                 Field("instance", 2, "vcpu or device number"),
                 Field("length", 4, "bytes of data"),
-                Bytes("data", "section contents", "length", secret=True),
+                Bytes("data", "section contents", "length", secret=True, inside=INSIDE_SECTION),
             ),
+            last=("typecode", 0),
         ),
     ),
 )
@@ -268,7 +272,7 @@ HVM_PARAMS = Record(
             "parameters",
             (
                 Field("index", 8, "which parameter", HVM_PARAM, maximum=63),
-                Field("value", 8, "its value", hexadecimal=True),
+                Field("value", 8, "its value", hexadecimal=True, names_by=HVM_PARAM_VALUE),
             ),
             count="count",
         ),
@@ -299,7 +303,7 @@ X86_PV_VCPU_MSRS = Record(
             "msr",
             "registers",
             (
-                Field("index", 4, "register", hexadecimal=True),
+                Field("index", 4, "register", MSR, hexadecimal=True),
                 Field("reserved", 4, "zero", reserved=True),
                 Field("value", 8, "its value", hexadecimal=True, secret=True),
             ),
@@ -363,10 +367,10 @@ X86_CPUID_POLICY = Record(
             (
                 Field("leaf", 4, "leaf", hexadecimal=True),
                 Field("subleaf", 4, "subleaf; 0xffffffff: none", hexadecimal=True),
-                Field("eax", 4, "register", hexadecimal=True),
-                Field("ebx", 4, "register", hexadecimal=True),
-                Field("ecx", 4, "register", hexadecimal=True),
-                Field("edx", 4, "register", hexadecimal=True),
+                Field("eax", 4, "register", hexadecimal=True, names_by=CPUID_EAX),
+                Field("ebx", 4, "register", hexadecimal=True, names_by=CPUID_EBX),
+                Field("ecx", 4, "register", hexadecimal=True, names_by=CPUID_ECX),
+                Field("edx", 4, "register", hexadecimal=True, names_by=CPUID_EDX),
             ),
         ),
     ),
@@ -385,9 +389,9 @@ X86_MSR_POLICY = Record(
             "msr",
             "registers",
             (
-                Field("index", 4, "register", hexadecimal=True),
+                Field("index", 4, "register", MSR, hexadecimal=True),
                 Field("flags", 4, "zero", reserved=True, hexadecimal=True),
-                Field("value", 8, "its value", hexadecimal=True),
+                Field("value", 8, "its value", hexadecimal=True, names_by=MSR_VALUE),
             ),
         ),
     ),

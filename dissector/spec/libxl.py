@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dissector.spec.model import Bytes, Enum, Field, Flags, Length, Record, StringPairs
+from dissector.spec.qemu import INSIDE_EMULATOR_CONTEXT
 
 OPTIONS = Flags("options", {0: "BIG_ENDIAN", 1: "LEGACY"}, "3.1")
 
@@ -72,7 +73,7 @@ EMULATOR_CONTEXT = Record(
     section="3.6",
     length=Length(minimum=8),
     guests="HVM",
-    body=(*_EMULATOR, Bytes("emulator_ctx", "opaque save blob", secret=True)),
+    body=(*_EMULATOR, Bytes("emulator_ctx", "opaque save blob", secret=True, inside=INSIDE_EMULATOR_CONTEXT)),
     signature=(8, b"QEVM\0\0\0\x03"),
 )
 

@@ -38,6 +38,15 @@ class Flags:
     section: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class NamesBy:
+    """Names of one integer field that depend on integers before it in the same structure."""
+
+    fields: tuple[str, ...]
+    names: Mapping[tuple[int, ...], Enum | Flags]
+    """Values of those fields, in their order -> names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """An unsigned integer of 1, 2, 4 or 8 bytes."""
@@ -56,6 +65,8 @@ class Field:
     order: Order = "stream"
     secret: bool = False
     """The guest's own data; ``--scrub`` blanks it."""
+    names_by: NamesBy | None = None
+    """Names that depend on other fields: shown where a body is shown as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,21 @@ class Bytes:
     """The bytes are text (ASCII or UTF-8), possibly with a trailing NUL."""
     secret: bool = False
     """The guest's own data; ``--scrub`` blanks it."""
+    inside: Choice | None = None
+    """What is known of their contents."""
+    members: tuple[Member, ...] = ()
+    """Of a text in JSON, what is shown under a name of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a JSON text."""
+
+    name: str
+    path: tuple[str, ...]
+    """Names of the objects it is in, and its own."""
+    kind: Literal["text", "number"]
+    meaning: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +105,56 @@ class Array:
 
     name: str
     meaning: str
-    items: tuple[Field | Bytes, ...]
-    count: str | None = None
-    """Name of the earlier field that holds the number of items; None: as many as the rest of the body holds."""
+    items: tuple[Field | Bytes | Numbers | Skip, ...]
+    count: str | int | None = None
+    """Number of items, or name of the earlier field that holds it; None: as many as the rest of the body holds."""
+    last: tuple[str, int] | None = None
+    """Name and value of the field that marks the last item of a chain. Bytes behind it belong to no item."""
+    scan: Scan | None = None
+    """Items do not say how long they are: how the next one is found. Its last element is what lies before that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """How structures of unknown length are found: each begins with a byte of `starts`; its fields keep their `maximum`.
+
+    Its texts are not empty and have no other characters than `characters`.
+    """
+
+    starts: bytes
+    characters: bytes
+    footer: int | None = None
+    """A byte that, with the u32 `footer_field` behind it, may stand between two structures."""
+    footer_field: str = ""
+    behind: int = 0
+    """Bytes behind the last structure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A fixed number of unsigned integers of one size."""
+
+    name: str
+    size: Literal[1, 2, 4, 8]
+    count: int
+    meaning: str
+    hexadecimal: bool = False
+    secret: bool = False
+    """As of a Field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Bytes without meaning: padding, reserved, or not worth a name."""
+
+    size: int
+    secret: bool = False
+    """As of a Field."""
+
+    @property
+    def name(self) -> str:
+        """No name; nothing is shown of them."""
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +188,7 @@ class StringPairs:
     """The values are the guest's own data; ``--scrub`` blanks them."""
 
 
-Element: TypeAlias = Field | Bytes | Array | PfnList | Pages | StringPairs
+Element: TypeAlias = Field | Bytes | Array | PfnList | Pages | StringPairs | Numbers | Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +223,40 @@ class Length:
             if self.maximum is not None:
                 text += f", at most {self.maximum}"
         return text
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """A structure inside a run of bytes (payloads.md). Newer forms of it only ever got longer."""
+
+    name: str
+    """Lower-cased it is the key in JSON and part of filter names."""
+    meaning: str
+    section: str
+    body: tuple[Element, ...]
+    length: Length = field(default_factory=Length)
+    """Lengths it may have; of another length nothing inside is shown."""
+    releases: Mapping[int, str] = field(default_factory=dict)
+    """Length -> the Xen releases that write it, where it depends on them."""
+    brief: bool = False
+    """Short enough to be shown always; others only where a body is shown as a whole."""
+
+    @property
+    def key(self) -> str:
+        """The name in JSON and filters."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """Which layout a run of bytes has."""
+
+    by: Literal["field", "length", "zeros", "prefix"]
+    """By the value of `field` before it; by its length; the first layout behind whose length all bytes are zero, or
+    else the last (an inference); by the bytes it begins with."""
+    layouts: Mapping[int, Layout] | Mapping[bytes, Layout]
+    """Value of the field, length, or prefix -> layout."""
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

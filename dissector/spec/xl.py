@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dissector.spec.model import Bytes, Direction, Enum, Field, Flags, Length, Record
+from dissector.spec.model import Bytes, Direction, Enum, Field, Flags, Length, Member, Record
 
 MANDATORY_FLAGS = Flags("mandatory_flags", {0: "JSON", 1: "STREAMv2"}, "2.2")
 
@@ -68,6 +68,15 @@ SAVE_FILE_HEADER = Record(
     ),
 )
 
+_MEMBERS = (
+    Member("guest_name", ("c_info", "name"), "text", "name of the guest"),
+    Member("guest_type", ("c_info", "type"), "text", "hvm, pv or pvh"),
+    Member("guest_uuid", ("c_info", "uuid"), "text", "UUID of the guest"),
+    Member("max_vcpus", ("b_info", "max_vcpus"), "number", "virtual cpus"),
+    Member("max_memkb", ("b_info", "max_memkb"), "number", "most memory, KiB"),
+    Member("target_memkb", ("b_info", "target_memkb"), "number", "memory it is to have, KiB"),
+)
+
 CONFIG = Record(
     layer="xl",
     name="CONFIG",
@@ -75,7 +84,7 @@ CONFIG = Record(
     section="2.3",
     body=(
         Field("config_len", 4, "bytes of configuration, the trailing NUL included"),
-        Bytes("config", "configuration text", "config_len", text=True, secret=True),
+        Bytes("config", "configuration text", "config_len", text=True, secret=True, members=_MEMBERS),
         Bytes("surplus", "bytes that readers skip", secret=True),
     ),
 )

@@ -111,16 +111,21 @@ do
   ---------------------------------------------------------------------------------------------------------------------
   -- Walking a body
 
+  local MOST_ITEMS = 65536 -- of a chain, whatever its bytes say
+
   -- How each kind of element is read at `position` (from 0): a node, or nil when it is not (wholly) there. `seen` holds
   -- the fields before it, of which some are lengths and counts.
   local read = {}
 
-  local function read_item(array, body, position, order)
+  -- The first `most` elements (nil: all) of one structure, the place behind them, and the integers among them; nil when
+  -- a field is missing.
+  local function read_item(elements, body, position, order, most)
     local seen, item = {}, {}
-    for index, element in ipairs(array.items) do
+    for index = 1, most or #elements do
+      local element = elements[index]
       local node = read[element.kind](element, body, position, seen, order)
       if node == nil then
-        return nil, position
+        return nil
       end
       item[index] = node
       position = position + node.size
@@ -128,7 +133,30 @@ do
         seen[element.name] = node.value
       end
     end
-    return item, position
+    return item, position, seen
+  end
+
+  -- Which layout bytes have that are said to be `said` long; nil when none is known.
+  local function chosen(choice, seen, said, raw)
+    local found
+    for _, one in ipairs(choice.layouts) do
+      local fits
+      if choice.by == "field" then
+        fits = seen[choice.field] == one.value
+      elseif choice.by == "length" then
+        fits = said == one.value
+      elseif choice.by == "prefix" then
+        fits = sub(raw, 1, #one.value) == one.value
+      else -- zeros: the last one if none fits
+        fits = #raw == said and not raw:find("[^\0]", one.value + 1)
+        found = #raw == said and one.layout or nil
+      end
+      if fits then
+        found = one.layout
+        break
+      end
+    end
+    return found and codec.allows(found.length, said) and found or nil
   end
 
   function read.field(element, body, position, _, order)
@@ -145,13 +173,34 @@ do
   end
 
   function read.bytes(element, body, position, seen)
-    local size = #body - position
+    local said = #body - position
     if type(element.length) == "string" then
-      size = math.min(size, seen[element.length] or 0)
+      said = seen[element.length] or 0
     elseif element.length then
-      size = math.min(size, element.length)
+      said = element.length
     end
-    return { element = element, offset = position, size = size, value = sub(body, position + 1, position + size) }
+    local size = math.min(#body - position, said)
+    local value = sub(body, position + 1, position + size)
+    local layout = element.inside and chosen(element.inside, seen, said, value) or nil
+    return { element = element, offset = position, size = size, value = value, layout = layout }
+  end
+
+  function read.numbers(element, body, position, _, order)
+    local count = math.min(element.count, math.floor((#body - position) / element.size))
+    local value = {}
+    for index = 1, count do
+      value[index] = codec.uint(body, position + 1 + element.size * (index - 1), element.size, order)
+    end
+    local size = count * element.size
+    local raw = sub(body, position + 1, position + size)
+    return { element = element, offset = position, size = size, value = value, raw = raw }
+  end
+
+  function read.skip(element, body, position)
+    if #body - position < element.size then
+      return nil
+    end
+    return { element = element, offset = position, size = element.size, value = "" }
   end
 
   function read.pfns(element, body, position, seen)
@@ -163,23 +212,105 @@ do
     return { element = element, offset = position, size = #value, value = value }
   end
 
-  -- Items are read as long as they are whole; the fields that are there of a cut one count to the size of the array.
-  -- `more` says that there are others behind the first `most`.
+  -- Whether fields keep their maximum and texts have only the characters that names are made of.
+  local function likely(head, scan)
+    for _, node in ipairs(head) do
+      local element = node.element
+      if element.kind == "field" then
+        if element.maximum and node.value > element.maximum then
+          return false
+        end
+      elseif #node.value == 0 then
+        return false
+      else
+        for at = 1, #node.value do
+          if not scan.characters:find(sub(node.value, at, at), 1, true) then
+            return false
+          end
+        end
+      end
+    end
+    return true
+  end
+
+  -- Whether the bytes before `stop` are a footer of the structure that begins with `seen`.
+  local function footed(scan, seen, raw)
+    if not scan.footer or #raw < 5 or byte(raw, -5) ~= scan.footer then
+      return false
+    end
+    return codec.uint(raw, #raw - 3, 4, "big") == seen[scan.footer_field]
+  end
+
+  -- Structures that do not say how long they are: found by what they begin with. The last element of each is what lies
+  -- before the next; a footer between two of them belongs to neither.
+  local function read_scanned(array, body, start, order, most)
+    local scan, items = array.scan, {}
+    local stop = math.max(start, #body - scan.behind)
+    local view = sub(body, 1, stop)
+    local starts = ""
+    for value in pairs(scan.starts) do
+      starts = starts .. string.char(value)
+    end
+    local position, last = start, array.items[#array.items]
+    local function close(item, upto)
+      local at = item.behind
+      local state = sub(view, at + 1, upto)
+      if footed(scan, item.seen, state) then
+        state = sub(state, 1, -6)
+      end
+      item[#item + 1] = { element = last, offset = at, size = #state, value = state }
+      item.behind, item.seen = nil, nil
+    end
+    local pattern = "[" .. starts .. "]"
+    while #items < (most or MOST_ITEMS) do
+      local at = view:find(pattern, position + 1)
+      if not at then
+        break
+      end
+      local head, behind, seen = read_item(array.items, view, at - 1, order, #array.items - 1)
+      if head and likely(head, scan) then
+        if items[1] then
+          close(items[#items], at - 1)
+        end
+        head.behind, head.seen = behind, seen
+        items[#items + 1] = head
+        position = behind
+      else
+        position = at
+      end
+    end
+    if items[1] then
+      close(items[#items], stop)
+    end
+    return { element = array, offset = start, size = stop - start, value = items }
+  end
+
+  -- Items are read as long as they are whole, up to the count or to the one that is marked as the last. `more` says
+  -- that there are others behind the first `most`.
   function read.array(element, body, position, seen, order, most)
-    local start, items = position, {}
-    local wanted = element.count and (seen[element.count] or 0)
+    if element.scan then
+      return read_scanned(element, body, position, order, most)
+    end
+    local start, items, last = position, {}, element.last
+    local wanted = element.count
+    if type(wanted) == "string" then
+      wanted = seen[wanted] or 0
+    end
     local more = false
     while position < #body and not (wanted and #items >= wanted) do
       if most and #items >= most then
         more = true
         break
       end
-      local item
-      item, position = read_item(element, body, position, order)
+      local item, behind, inner = read_item(element.items, body, position, order)
       if item == nil then
         break
       end
       items[#items + 1] = item
+      position = behind
+      if last and (inner[last.name] == last.value or #items >= MOST_ITEMS) then
+        break
+      end
     end
     return { element = element, offset = start, size = position - start, value = items, more = more or nil }
   end
@@ -237,6 +368,52 @@ do
     local nodes = {}
     for node in elements(record, body, order, most) do
       nodes[#nodes + 1] = node
+    end
+    return nodes
+  end
+
+  -- Whether nothing of an element is missing, so that what follows it is where it belongs.
+  local function whole(node, seen)
+    local element = node.element
+    if element.kind == "array" and element.count then
+      local count = element.count
+      return #node.value == (type(count) == "string" and (seen[count] or 0) or count)
+    elseif element.kind == "numbers" then
+      return #node.value == element.count
+    end
+    return true
+  end
+
+  local function move(node, by)
+    node.offset = node.offset + by
+    if node.element.kind == "array" then
+      for _, item in ipairs(node.value) do
+        for _, inner in ipairs(item) do
+          move(inner, by)
+        end
+      end
+    end
+    return node
+  end
+
+  -- What is inside the bytes of a node that has a layout, as far as it goes: nodes, with their offsets in the body.
+  function codec.inside(node, order)
+    local nodes, seen, position = {}, {}, 0
+    for _, element in ipairs(node.layout.body) do
+      local found = position <= #node.value and read[element.kind](element, node.value, position, seen, order) or nil
+      if not found then
+        break
+      end
+      position = position + found.size
+      if element.kind == "field" then
+        seen[element.name] = found.value
+      end
+      if found.size > 0 and element.kind ~= "skip" then
+        nodes[#nodes + 1] = move(found, node.offset)
+      end
+      if not whole(found, seen) then
+        break
+      end
     end
     return nodes
   end
@@ -325,7 +502,7 @@ do
         total = total + element.size
       elseif element.kind == "array" and element.count then
         counted = true
-        total = total + item_size(element) * seen[element.count]
+        total = total + item_size(element) * (tonumber(element.count) or seen[element.count])
       else
         return nil
       end

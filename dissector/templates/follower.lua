@@ -309,9 +309,7 @@ do
       self.flow:assign(self, candidate.role, "unknown")
     end
     found.strict = false
-    if found.list_header == 0 then
-      found.list_header = before.list_header
-    end
+    found:know_list_header(before.list_header)
     found.entered = before.entered or found.state
     self.framer = found
     if candidate.start > search.start then

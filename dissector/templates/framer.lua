@@ -297,10 +297,32 @@ do
     if unit.body == "" then
       unit.body = self:wanted()
     end
+    if self:is_back_list(unit.record) and self.list_header > HEADER_SIZE then
+      self:take_stray(unit, self.list_header - HEADER_SIZE)
+      unit.extra.header_size = self.list_header
+    end
     local facts = { what = unit.record.layer .. " " .. unit.name, missing = unit_end(unit) - self.position }
     self:finding(FINDING.RECORD_CUT, unit.offset, facts)
     self.unit = nil
     self:emit(unit)
+  end
+
+  -- The headers of this connection's dirty lists have `size` bytes, that of the one being read too; 0: nobody knows.
+  function methods:know_list_header(size)
+    if self.list_header > 0 or size == 0 then
+      return
+    end
+    self.list_header = size
+    local unit, stray = self.unit, size - HEADER_SIZE
+    if stray > 0 and unit and self:is_back_list(unit.record) then
+      unit.size = unit.size + stray
+      if self.skip > 0 then
+        self.skip = self.skip + stray
+      else
+        self.body_kept = math.min(unit.body_length + stray, LIMITS.max_body)
+        self.need = self.body_kept
+      end
+    end
   end
 
   -- The other direction told that this one begins with an xl header, whatever is lost of it.
@@ -428,7 +450,11 @@ do
       self:collected(frame)
     end
     if used < #seen and not self.failed then
-      self:data(framer.text_view(seen:sub(used + 1)), frame)
+      used = used + self:data(framer.text_view(seen:sub(used + 1)), frame)
+    end
+    if self.failed then -- whoever searches on needs all bytes from `start`
+      self:collect(seen:sub(used + 1))
+      self.position = self.position + #seen - used
     end
   end
 

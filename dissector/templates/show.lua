@@ -102,34 +102,98 @@ do
 
   -- Items for elements. `known` is what values.of() says of them (lists of pfns ask; those are never in an array).
   local function add_elements(node, unit, nodes, prefix, bytes, body_at, known)
+    local seen = {}
     for _, one in ipairs(nodes) do
-      element_items[one.element.kind](node, unit, one, prefix .. "." .. one.element.name, bytes, body_at, known, prefix)
+      local element = one.element
+      local name = prefix .. "." .. element.name
+      element_items[element.kind](node, unit, one, name, bytes, body_at, known, prefix, seen)
+      if element.kind == "field" then
+        seen[element.name] = one.value
+      end
     end
   end
 
-  function element_items.field(node, unit, one, name, bytes, body_at)
+  function element_items.skip() end
+
+  function element_items.field(node, unit, one, name, bytes, body_at, _, _, seen)
     local element = one.element
     local range = range_of(bytes, body_at + one.offset, one.size)
     local value = element.size == 8 and exact64(one.raw, element.order or unit.order) or one.value
     local item = put(node, name, range, value)
     if element.names and element.names.kind == "flags" then
-      item:append_text(" (" .. values.name_of(element.names, one.value) .. ")")
-      for bit = 0, 31 do
+      item:append_text(" (" .. values.name_of(element.names, one, unit.order) .. ")")
+      for bit = 0, 8 * element.size - 1 do
         local word = element.names.values[bit]
         if word then
-          put(item, name .. "." .. word:lower(), range, math.floor(one.value / 2 ^ bit) % 2 == 1)
+          put(item, name .. "." .. word:lower(), range, values.bit(one, bit, unit.order))
         end
+      end
+    elseif element.names_by then
+      local names = values.names_among(element, seen)
+      local said = names and values.name_of(names, one, unit.order) or ""
+      if said ~= "" then
+        item:append_text(" (" .. said .. ")")
       end
     elseif element.const_value and one.value ~= element.const_value then
       item:append_text(" [" .. text.number(element.const_value) .. " expected]")
     end
   end
 
-  function element_items.bytes(node, unit, one, name, bytes, body_at)
+  -- Whether somebody sees what is inside of bytes, or asks for any of it: it is much.
+  local below = {}
+  local function inside_wanted(node, name)
+    if visible then
+      return true
+    end
+    local found = below[name]
+    if not found then
+      found = {}
+      for full, field in pairs(fields.by_name) do
+        if full == name or full:sub(1, #name + 1) == name .. "." then
+          found[#found + 1] = field
+        end
+      end
+      below[name] = found
+    end
+    for _, field in ipairs(found) do
+      if node:referenced(field) then
+        return true
+      end
+    end
+    return false
+  end
+
+  local function add_inside(node, unit, one, name, bytes, body_at)
+    if inside_wanted(node, name) then
+      local child = put(node, name, range_of(bytes, body_at + one.offset, one.size))
+      child:set_text(one.layout.key .. ": " .. one.layout.meaning)
+      add_elements(child, unit, values.inside(unit, one), name, bytes, body_at)
+    end
+  end
+
+  function element_items.numbers(node, unit, one, name, bytes, body_at)
+    local element = one.element
+    for index, value in ipairs(one.value) do
+      local at = element.size * (index - 1)
+      if element.size == 8 then
+        value = exact64(one.raw:sub(at + 1, at + 8), unit.order)
+      end
+      local item = put(node, name, range_of(bytes, body_at + one.offset + at, element.size), value)
+      item:prepend_text("[" .. index - 1 .. "] ")
+    end
+  end
+
+  function element_items.bytes(node, unit, one, name, bytes, body_at, known, prefix)
     local size = one.size
     if one.element.text then
       local range = range_of(bytes, body_at + one.offset, size)
       put(node, name, range, (one.value:gsub("\0+$", "")))
+      for _, member in ipairs(one.element.members or {}) do
+        derive(node, prefix .. "." .. member.name, range, known[member.name])
+      end
+      if one.element.members then
+        derive(node, name .. "_error", range, known[one.element.name .. "_error"])
+      end
       return
     end
     if unit.full_length and one.element.length == nil then
@@ -141,6 +205,9 @@ do
         put(node, name, range)
       end
       derive(node, name .. "_length", range, size)
+      if one.layout then
+        add_inside(node, unit, one, prefix .. "." .. one.layout.key, bytes, body_at)
+      end
     end
   end
 
@@ -152,13 +219,19 @@ do
         local word = element.names and element.names.kind == "enum" and element.names.values[one.value]
         local number = element.hexadecimal and text.hex(one.value) or text.number(one.value)
         said[#said + 1] = word or (element.name .. " " .. number)
+      elseif element.text then
+        said[#said + 1] = text.utf8(one.value)
       end
     end
     return table.concat(said, ", ")
   end
 
-  function element_items.array(node, unit, one, name, bytes, body_at)
+  function element_items.array(node, unit, one, name, bytes, body_at, known)
     derive(node, name .. "_count", range_of(bytes, body_at + one.offset, one.size), #one.value)
+    if one.element.last then
+      local left = known[one.element.name .. "_rest"]
+      derive(node, name .. "_rest", range_of(bytes, body_at + one.offset + one.size, left or 0), left)
+    end
     for index, item in ipairs(one.value) do
       local first, last = item[1], item[#item]
       local size = last.offset + last.size - first.offset
@@ -168,7 +241,7 @@ do
     end
   end
 
-  function element_items.pairs(node, _, one, name, bytes, body_at)
+  function element_items.pairs(node, _, one, name, bytes, body_at, known)
     local place = body_at + one.offset
     for _, pair in ipairs(one.value) do
       local size = #pair[1] + #pair[2] + 2
@@ -177,6 +250,8 @@ do
       put(child, name .. ".value", range_of(bytes, place + #pair[1] + 1, #pair[2]), pair[2])
       place = place + size
     end
+    local left = known[one.element.name .. "_rest"]
+    derive(node, name .. "_rest", range_of(bytes, place, left or 0), left)
   end
 
   local function type_word(nibble)

@@ -254,15 +254,6 @@ do
     side.fresh_units[#side.fresh_units + 1] = unit
   end
 
-  -- Let go of long opaque state: its length is known, and its bytes are in the capture.
-  local function slim(unit)
-    local last = unit.record.body[#unit.record.body]
-    if last and last.kind == "bytes" and not last.length and #unit.body > KEPT_OF_BLOB then
-      unit.full_length = #unit.body
-      unit.body = unit.body:sub(1, KEPT_OF_BLOB)
-    end
-  end
-
   -- Give frames to what was found since the last time; `start_at` is the stream offset of this frame's payload.
   local function collect(side, frame, start_at)
     local one = side.follower
@@ -271,7 +262,7 @@ do
       if unit.frame == nil then
         place_unit(side, unit, frame, start_at)
       end
-      slim(unit)
+      values.slim(unit, KEPT_OF_BLOB)
     end
     side.units_seen = #one.units
     local current = not one.search and one.framer.unit or nil

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import struct
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dissector.spec.libxc import (
     DATA_PAGE_TYPES,
@@ -23,10 +23,9 @@ from dissector.spec.libxc import (
 from dissector.spec.model import (
     Array,
     Bytes,
-    Element,
     Enum,
     Field,
-    Flags,
+    Numbers,
     Pages,
     PfnList,
     Record,
@@ -35,9 +34,16 @@ from dissector.spec.model import (
 from dissector.wire.leading import ByteOrder as ByteOrder
 from dissector.wire.leading import field_order as field_order
 from dissector.wire.leading import leading
+from dissector.wire.members import members_of
+from dissector.wire.nodes import MOST_ITEMS, read, walk_from, within
+from dissector.wire.nodes import Node as Node
+from dissector.wire.nodes import inside as inside
+from dissector.wire.nodes import name_of as name_of
+from dissector.wire.nodes import names_among as names_among
+from dissector.wire.nodes import walk as walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     import numpy as np
     import numpy.typing as npt
@@ -46,93 +52,6 @@ if TYPE_CHECKING:
 
 BLOB_SHOWN = 64
 """Longest run of bytes that appears in JSON as hex; longer ones only as a length."""
-
-
-class Node(NamedTuple):
-    """One decoded element of a body."""
-
-    element: Element
-    offset: int
-    """Offset in the body."""
-    size: int
-    value: Any
-    """int, bytes, str; list of lists of Node for an Array; list of (key, value) for StringPairs; the raw list bytes
-    for a PfnList."""
-
-
-def name_of(names: Enum | Flags, value: int) -> str:
-    """Return the name of an enumerated value, or the names of the set bits; empty when there is none."""
-    if isinstance(names, Enum):
-        return names.values.get(value, "")
-    return ", ".join(text for bit, text in names.bits.items() if value >> bit & 1)
-
-
-def _node(element: Element, body: memoryview, position: int, seen: dict[str, int], order: ByteOrder) -> Node | None:
-    rest = len(body) - position
-    match element:
-        case Field():
-            if rest < element.size:
-                return None
-            raw = body[position : position + element.size]
-            return Node(element, position, element.size, int.from_bytes(raw, field_order(element, order)))
-        case Bytes():
-            length = element.length
-            size = rest if length is None else seen.get(length, 0) if isinstance(length, str) else length
-            size = min(size, rest)
-            return Node(element, position, size, bytes(body[position : position + size]))
-        case PfnList():
-            entries = rest // 8 if element.count is None else min(seen.get(element.count, 0), rest // 8)
-            return Node(element, position, 8 * entries, bytes(body[position : position + 8 * entries]))
-        case Array():
-            return _array(element, body, position, seen, order)
-        case StringPairs():
-            texts = bytes(body[position:]).split(b"\0")
-            pairs = [(texts[i], texts[i + 1]) for i in range(0, len(texts) - 2, 2)]
-            return Node(element, position, rest, pairs)
-        case Pages():
-            return None
-
-
-def _array(array: Array, body: memoryview, position: int, seen: dict[str, int], order: ByteOrder) -> Node:
-    start = position
-    wanted = seen.get(array.count, 0) if array.count is not None else None
-    items: list[list[Node]] = []
-    while position < len(body) and (wanted is None or len(items) < wanted):
-        inner: dict[str, int] = {}
-        item: list[Node] = []
-        for element in array.items:
-            node = _node(element, body, position, inner, order)
-            if node is None:
-                return Node(array, start, position - start, items)
-            item.append(node)
-            position += node.size
-            if isinstance(element, Field):
-                inner[element.name] = node.value
-        items.append(item)
-    return Node(array, start, position - start, items)
-
-
-def walk(record: Record, body: bytes | memoryview, order: ByteOrder) -> Iterator[Node]:
-    """Yield a :class:`Node` for each element of `body` that is there, in wire order.
-
-    A body that ends early yields fewer nodes; nothing is raised.
-    """
-    return _walk(record.body, memoryview(body), 0, {}, order)
-
-
-def _walk(
-    elements: tuple[Element, ...], view: memoryview, position: int, seen: dict[str, int], order: ByteOrder
-) -> Iterator[Node]:
-    """Go on with `elements` at `position`; `seen` are the integers before them, by name."""
-    for element in elements:
-        node = _node(element, view, position, seen, order)
-        if node is None:
-            return
-        if isinstance(element, Field):
-            seen[element.name] = node.value
-        if node.size or isinstance(element, Field | PfnList | Array):
-            yield node
-        position += node.size
 
 
 def number(record: Record, body: bytes, order: ByteOrder, name: str) -> int | None:
@@ -221,7 +140,10 @@ def _pfn_summary(element: PfnList, raw: bytes, order: ByteOrder, *, whole: bool,
     return values
 
 
-def _plain(node: Node, order: ByteOrder, *, pfns: bool, whole: bool = True) -> dict[str, Any]:
+def _plain(
+    node: Node, order: ByteOrder, *, pfns: bool, whole: bool = True, deep: bool = False, blobs: bool = True
+) -> dict[str, Any]:
+    """Return what a node says; `deep` and `blobs`: see `_structure`; `whole`: nothing is missing of its list."""
     element = node.element
     match element:
         case Field():
@@ -235,26 +157,55 @@ def _plain(node: Node, order: ByteOrder, *, pfns: bool, whole: bool = True) -> d
             if not node.size:
                 return {}
             values = {f"{element.name}_length": node.size}
-            if node.size <= BLOB_SHOWN:
+            if node.size <= BLOB_SHOWN and blobs:
                 values[element.name] = node.value.hex()
+            if node.layout is not None and (deep or node.layout.brief):
+                values[node.layout.key] = _structure(within(node, order), order, deep=deep, blobs=deep)
             return values
         case PfnList():
             return _pfn_summary(element, node.value, order, whole=whole, pfns=pfns)
         case Array():
-            rows = []
-            for item in node.value:
-                row: dict[str, Any] = {}
-                for inner in item:
-                    row.update(_plain(inner, order, pfns=pfns))
-                rows.append(row)
-            return {element.name: rows}
+            return {element.name: [_structure(item, order, deep=deep, blobs=blobs) for item in node.value]}
+        case Numbers():
+            return {element.name: list(node.value)}
         case StringPairs():
             return {element.name: {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in node.value}}
     return {}
 
 
+def _structure(nodes: Iterable[Node], order: ByteOrder, *, deep: bool, blobs: bool) -> dict[str, Any]:
+    """Return what the nodes of one structure say.
+
+    Args:
+        nodes: its elements.
+        order: byte order of the stream.
+        deep: also what is inside of runs of bytes, and names that depend on other fields.
+        blobs: short runs of bytes too, not only their lengths.
+    """
+    values: dict[str, Any] = {}
+    seen: dict[str, int] = {}
+    for node in nodes:
+        element = node.element
+        if not isinstance(element, Field):
+            values.update(_plain(node, order, pfns=False, deep=deep, blobs=blobs))
+            continue
+        name, value = element.name, node.value
+        names = element.names if element.names_by is None or not deep else names_among(element, seen)
+        values[name] = seen[name] = value
+        if names is not None:
+            values[f"{name}_name"] = name_of(names, value)
+    return values
+
+
 def decode(
-    record: Record, body: bytes, order: ByteOrder, body_length: int | None, *, pfns: bool = False
+    record: Record,
+    body: bytes,
+    order: ByteOrder,
+    body_length: int | None,
+    *,
+    pfns: bool = False,
+    deep: bool = False,
+    brief: bool = True,
 ) -> dict[str, Any]:
     """Decode `body` into the ``fields`` of the JSON contract (design.md section 4).
 
@@ -262,10 +213,14 @@ def decode(
     ``NAME_length`` and, up to 64 bytes, as hex; lists of structures as lists of objects; pfn lists as ``count``,
     ``first_pfn``, ``last_pfn`` (typed ones also ``data_pages`` and ``types``), and whole when `pfns` is set. Of a list
     that is cut, only what the bytes at hand tell: neither ``last_pfn`` nor ``data_pages`` nor ``types``.
+
+    What is inside a run of bytes stands beside it, under the name of its layout: always where that is brief, all of it
+    when `deep` is set, together with names that depend on other fields (CPUID feature bits). Without `brief`, what is
+    inside of the body's own blobs is not looked for: for those who show a line.
     """
     start = leading(record, order)
-    if len(body) < start.size:
-        return _decoded(walk(record, body, order), {}, order, body_length, pfns=pfns)
+    if deep or len(body) < start.size:
+        return _decoded(walk(record, body, order), {}, order, body_length, len(body), pfns=pfns, deep=deep)
     values = _numbers(start, body, 0)
     if not start.rest:
         return values
@@ -276,11 +231,13 @@ def decode(
         values.update(_pfn_summary(element, raw, order, whole=len(raw) == 8 * counted, pfns=pfns))
         return values
     if isinstance(element, Array) and len(start.rest) == 1:
-        wanted = values.get(element.count, 0) if element.count is not None else None
-        values[element.name] = _rows(element, body, start.size, wanted, order)
+        wanted = values.get(element.count, 0) if isinstance(element.count, str) else element.count
+        values[element.name], end = _rows(element, body, start.size, wanted, order)
+        if element.last is not None and end < len(body) and (body_length is None or len(body) >= body_length):
+            values[f"{element.name}_rest"] = len(body) - end
         return values
-    rest = _walk(start.rest, memoryview(body), start.size, dict(values), order)
-    return _decoded(rest, values, order, body_length, pfns=pfns)
+    rest = walk_from(start.rest, memoryview(body), start.size, dict(values), order)
+    return _decoded(rest, values, order, body_length, len(body), pfns=pfns, deep=False, brief=brief)
 
 
 def _numbers(start: Leading, body: bytes | memoryview, at: int) -> dict[str, Any]:
@@ -295,12 +252,17 @@ def _numbers(start: Leading, body: bytes | memoryview, at: int) -> dict[str, Any
     return values
 
 
-def _rows(array: Array, body: bytes, position: int, wanted: int | None, order: ByteOrder) -> list[dict[str, Any]]:
-    """Decode the items of an array that are whole."""
+def _rows(
+    array: Array, body: bytes, position: int, wanted: int | None, order: ByteOrder
+) -> tuple[list[dict[str, Any]], int]:
+    """Decode the items of an array that are whole; return them and where they end."""
     start = leading(array, order)
     rows: list[dict[str, Any]] = []
     view = memoryview(body)
     end = len(body)
+    last = array.last
+    if last is not None:
+        wanted = MOST_ITEMS
     while position < end and (wanted is None or len(rows) < wanted):
         behind = position + start.size
         if behind > end:
@@ -309,33 +271,64 @@ def _rows(array: Array, body: bytes, position: int, wanted: int | None, order: B
         if start.rest:
             seen: dict[str, int] = dict(row)
             for element in start.rest:
-                node = _node(element, view, behind, seen, order)
+                node = read(element, view, behind, seen, order)
                 if node is None:
-                    return rows
+                    return rows, position
                 row.update(_plain(node, order, pfns=False))
                 behind += node.size
                 if isinstance(element, Field):
                     seen[element.name] = node.value
         rows.append(row)
         position = behind
-    return rows
+        if last is not None and row[last[0]] == last[1]:
+            break
+    return rows, position
 
 
 def _decoded(
-    nodes: Iterator[Node], values: dict[str, Any], order: ByteOrder, body_length: int | None, *, pfns: bool
+    nodes: Iterable[Node],
+    values: dict[str, Any],
+    order: ByteOrder,
+    body_length: int | None,
+    there: int,
+    *,
+    pfns: bool,
+    deep: bool,
+    brief: bool = True,
 ) -> dict[str, Any]:
-    """Add what `nodes` hold to `values`."""
+    """Add what `nodes` hold to `values`; `there` bytes of the body are at hand."""
+    cut = body_length is not None and there < body_length
     for node in nodes:
         element = node.element
-        if not isinstance(element, PfnList):
-            values.update(_plain(node, order, pfns=pfns))
-            continue
-        length = node.size + node.offset if body_length is None else body_length
-        counted = (length - node.offset) // 8 if element.count is None else values[element.count]
-        values.update(_plain(node, order, pfns=pfns, whole=node.size == 8 * counted))
-        if element.count is None:
-            values["count"] = counted
+        match element:
+            case PfnList():
+                length = node.size + node.offset if body_length is None else body_length
+                counted = (length - node.offset) // 8 if element.count is None else values[element.count]
+                values.update(_plain(node, order, pfns=pfns, whole=node.size == 8 * counted))
+                if element.count is None:
+                    values["count"] = counted
+            case Bytes(text=True, members=tuple() as members, length=str() as length) if members:
+                values.update(_plain(node, order, pfns=pfns))
+                if node.size == values[length]:
+                    values.update(members_of(members, element.name, node.value))
+            case Bytes(length=None) if cut or not brief:  # of a cut one it is not known what is inside
+                values.update(_plain(node._replace(layout=None), order, pfns=pfns))
+            case _:
+                values.update(_plain(node, order, pfns=pfns, deep=deep))
+                left = 0 if cut else _left(node, there)
+                if left:
+                    values[f"{element.name}_rest"] = left
     return values
+
+
+def _left(node: Node, there: int) -> int:
+    """Count the bytes behind a chain or pairs that belong to none of them, in a body of `there` bytes."""
+    match node.element:
+        case Array(last=tuple()):
+            return there - node.offset - node.size
+        case StringPairs():
+            return node.size - sum(len(key) + len(value) + 2 for key, value in node.value)
+    return 0
 
 
 def pfn_list(record: Record, body: bytes, order: ByteOrder) -> tuple[PfnList, bytes] | None:
@@ -465,7 +458,7 @@ def expected_length(record: Record, body: bytes, order: ByteOrder) -> int | None
         elif isinstance(element, Array) and element.count is not None:
             item = sum(inner.size for inner in element.items if isinstance(inner, Field))
             counted = True
-            total += item * seen[element.count]
+            total += item * (element.count if isinstance(element.count, int) else seen[element.count])
         else:
             return None
     return total if counted else None

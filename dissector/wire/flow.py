@@ -228,7 +228,10 @@ class Connection:
             if half.fast[NEXT_SEQ] != self.synced[index]:
                 passed = half.catch_up(self.synced[index])
                 self.synced[index] = half.fast[NEXT_SEQ]
-                self.flow.followers[index].advance(passed)
+                follower = self.flow.followers[index]
+                follower.advance(passed)
+                if not (follower.ignored or follower.ended):
+                    self.flow.statistics.seen(follower.role or "forward", follower.position, None)
 
     def jump(self, index: int, count: int) -> None:
         """Go on `count` bytes further in half `index`, inside what nobody needs, without having seen them."""

@@ -124,7 +124,8 @@ class Follower:
             self._lost[-1] = (self._lost[-1][0], end)
         elif len(self._lost) >= self.limits.max_lost:
             self.limit(findings.LIMIT_LOST, self.limits.max_lost, start, frame, time)
-            self._lost[-1] = (self._lost[-1][0], end)
+            first, last = self._lost[-1]  # what the snap length cut is lost before an older hole is
+            self._lost[-1] = (min(first, start), max(last, end))
         else:
             self._lost.append((start, end))
         why = cast("Literal['lost', 'snaplen', 'limit', 'capture end']", reason)
@@ -278,7 +279,7 @@ class Follower:
         if self.role is None:
             self.flow.assign(self, candidate.role, "unknown")
         framer.strict = False
-        framer.list_header = framer.list_header or self.framer.list_header
+        framer.know_list_header(self.framer.list_header)
         framer.entered = self.framer.entered or framer.state
         self.framer = framer
         first = framer.units[0] if framer.units else framer.unit

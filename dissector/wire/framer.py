@@ -269,6 +269,8 @@ class Framer:
             unit.cut_at = self.position
             if not unit.body and not self._padding:
                 unit.body = bytes(self.want)
+            if self._is_back_list(unit.definition) and self.list_header > RECORD_HEADER_SIZE:
+                self._take_stray(unit, self.list_header)
             missing = unit.end - self.position
             name = f"{unit.definition.layer} {unit.name}"
             self._finding(findings.RECORD_CUT, unit.offset, what=name, missing=missing)
@@ -286,6 +288,19 @@ class Framer:
         """The other direction told that this one begins with an xl header, whatever is lost of it."""
         self.entered = self.state = State.XL_HEADER
         self.need = MESSAGES[self.state].length.exact[0]
+
+    def know_list_header(self, size: int) -> None:
+        """Learn the header size of this connection's dirty lists, that of the one being read too; 0: not known."""
+        if self.list_header or not size:
+            return
+        self.list_header = size
+        unit, stray = self.unit, size - RECORD_HEADER_SIZE
+        if stray and unit is not None and self._is_back_list(unit.definition):
+            unit.size += stray
+            if self.skip:
+                self.skip += stray
+            else:
+                self._body_kept = self.need = min((unit.body_length or 0) + stray, self.limits.max_body)
 
     # -- what comes next -----------------------------------------------------------------------------------------
 
@@ -378,7 +393,10 @@ class Framer:
         if used and used == self.need:
             self._collected(frame, time)
         if used < len(seen) and not self.failed:
-            self.data(memoryview(seen)[used:], frame, time)
+            used += self.data(memoryview(seen)[used:], frame, time)
+        if self.failed:  # whoever searches on needs all bytes from `start`
+            self.want += seen[used:]
+            self.position += len(seen) - used
 
     # -- headers and messages ------------------------------------------------------------------------------------
 
@@ -749,14 +767,21 @@ class Framer:
                 unit.size += stray
                 unit.last_frame, unit.time_end = self._marks.get(stray, (frame, time))
                 self.start_frame, self.start_time = self._marks.get(stray + 1, (frame, time))
-            unit.header_size = size
-            unit.extra["stray"] = body[:stray].hex()
-            unit.body = body[stray:]
-            self._finding(findings.DIRTY_HEADER, unit.offset, size=size)
+            unit.body = body
+            self._take_stray(unit, size)
         unit.extra["header_size"] = size
         self._emit(unit)
         self.state = State.BACK_CHANNEL
         self._reread(unit.end, frame, time)
+
+    def _take_stray(self, unit: Unit, size: int) -> None:
+        """Take what belongs to a list header of `size` bytes out of the body."""
+        stray = size - RECORD_HEADER_SIZE
+        unit.header_size = size
+        unit.extra["stray"] = unit.body[:stray].hex()
+        unit.extra["header_size"] = size
+        unit.body = unit.body[stray:]
+        self._finding(findings.DIRTY_HEADER, unit.offset, size=size)
 
     def _finding(self, rule: Rule, offset: int, **values: object) -> None:
         if not self.strict:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dissector import filter_names
 from dissector.sinks.loss import lost_pfns
-from dissector.spec.model import Array, Bytes, Element, Flags, StringPairs
+from dissector.spec.model import Array, Bytes, Field, Flags, Numbers, StringPairs
 from dissector.wire import codec
 from dissector.wire.events import Finding, Gap, Record, Resync
 
@@ -159,7 +159,7 @@ def _core_row(record: Record, cap: int) -> Row:
     row["lost_pfns"] = lost_pfns(record) or []
     row["fields"] = fields = _core_fields(record)
     for path, value in list(fields.items()):
-        if isinstance(value, list) and value and isinstance(value[0], int):
+        if isinstance(value, list) and value and isinstance(value[0], int) and not isinstance(value, Several):
             fields |= {path: value[:cap], "runs": _runs(value)}
     return row
 
@@ -178,36 +178,44 @@ def _runs(pfns: list[int]) -> list[tuple[int, int]]:
 
 
 def _core_fields(record: Record) -> Row:
-    """The ``fields`` of the JSON contract with whole pfn lists and all blobs; names of numbers are left out."""
-    found = _without_names(record.decode(pfns=True), record.definition.body)
-    for node in codec.walk(record.definition, record.body, record.order):
-        match node.element:
-            case Bytes() if not node.element.text and node.size:
-                found[node.element.name] = node.value[:KEPT_OF_BLOB].hex()
-            case Array():
-                for row, item in zip(found[node.element.name], node.value, strict=True):
-                    row |= {
-                        one.element.name: one.value.hex() for one in item if isinstance(one.element, Bytes) and one.size
-                    }
-    return found
+    """All that the JSON contract has (`read --json -v --pfns`) with whole blobs; names of numbers are left out."""
+    found = codec.decode(record.definition, record.body, record.order, record.body_length, pfns=True, deep=True)
+    nodes = codec.walk(record.definition, record.body, record.order)
+    return _whole({**found, **record.extra}, nodes, record.order)
 
 
-def _without_names(values: Row, elements: Iterable[Element]) -> Row:
-    """Leave out ``NAME_name``; text as Wireshark can show it, without NUL."""
+def _whole(values: Row, nodes: Iterable[codec.Node], order: codec.ByteOrder) -> Row:
+    """Leave out ``NAME_name``; text as Wireshark can show it, without NUL; all bytes of blobs, which may lie in lists.
+
+    What is inside of a blob is an item of its own in Wireshark, of which there could be several: a list of one.
+    """
     found = dict(values)
-    for element in elements:
-        value = found.get(element.name)
-        if value is None:
-            continue
-        if isinstance(element, Array):
-            found[element.name] = [_without_names(row, element.items) for row in value]
-        elif isinstance(element, StringPairs):
-            found[element.name] = {_shown(key): _shown(text) for key, text in value.items()}
-        elif isinstance(element, Bytes):
-            found[element.name] = _shown(value)
-        elif getattr(element, "names", None) is not None:
-            del found[f"{element.name}_name"]
+    for node in nodes:
+        element, name = node.element, node.element.name
+        match element:
+            case Bytes(text=True):
+                for text in (name, *(one.name for one in element.members if one.kind == "text")):
+                    if text in found:
+                        found[text] = _shown(found[text])
+            case Bytes() if node.size:
+                found[name] = node.value[:KEPT_OF_BLOB].hex()
+                if node.layout is not None and node.layout.key in found:
+                    key = node.layout.key
+                    found[key] = [_whole(found[key], codec.inside(node, order), order)]
+            case Array():
+                rows = zip(found[name], node.value, strict=True)
+                found[name] = [_whole(row, item, order) for row, item in rows]
+            case Numbers():
+                found[name] = Several(found[name])
+            case StringPairs():
+                found[name] = {_shown(key): _shown(text) for key, text in found[name].items()}
+            case Field():
+                found.pop(f"{name}_name", None)
     return found
+
+
+class Several(list[int]):
+    """Values of one field that is there several times (and no list of pfns)."""
 
 
 def _shown(text: str) -> str:
@@ -308,8 +316,11 @@ def _fields(node: Node, prefix: str) -> Row:
             found.setdefault(path, {})[child[f"{child.name}.key"][0]] = child[f"{child.name}.value"][0]
         elif path.endswith("_count") and f"{prefix}.{path.removesuffix('_count')}" in filter_names.BY_NAME:
             counts[path.removesuffix("_count")] = int(child.show)
+        elif path in found:  # one of several numbers
+            if not isinstance(found[path], Several):
+                found[path] = Several([found[path]])
+            found[path].append(_value(child.name, child.show))
         else:
-            assert path not in found, child.name
             found[path] = _value(child.name, child.show)
             if isinstance(known.names, Flags):
                 _bits(child, known.names)

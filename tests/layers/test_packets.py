@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scapy.packet import fuzz, ls
+from scapy.packet import Packet, fuzz, ls
 
 from dissector import layers
 from dissector.layers import CLASSES, ITEMS, XenRecord, big_endian, record_class
@@ -53,13 +53,53 @@ def test_names_that_scapy_needs_are_refused():
         _make_class(bad, "little")
 
 
+def test_a_chain_ends_with_its_last_section():
+    section = layers.XenLibxcHvmContextSection
+    packet = layers.XenLibxcHvmContext(section=[section(typecode=19, data=bytes(8)), section(), section()])
+    again = layers.XenLibxcHvmContext(bytes(packet))
+    assert [one.typecode for one in again.section] == [19, 0]
+    assert again.surplus == bytes(8)
+    assert bytes(again) == bytes(packet)
+
+
+def test_what_is_inside_of_a_section_can_be_changed():
+    section = layers.XenLibxcHvmContextSection(bytes.fromhex("1300 0000 08000000 0500000000000000"))
+    assert type(section.data) is layers.XenLibxcHvmContextSectionTscAdjust
+    assert section.data == bytes.fromhex("0500000000000000")
+    assert section.data.tsc_adjust == 5
+    section.data.tsc_adjust = 0x77
+    assert bytes(section) == bytes.fromhex("1300 0000 08000000 7700000000000000")
+    made = layers.XenLibxcHvmContextSection(typecode=19, data=layers.XenLibxcHvmContextSectionTscAdjust(tsc_adjust=9))
+    assert bytes(made) == bytes.fromhex("1300 0000 08000000 0900000000000000")
+
+
+def test_what_is_not_whole_stays_bytes():
+    cut = layers.XenLibxcHvmContextSection(bytes.fromhex("1300 0000 08000000 05000000"))
+    assert cut.data == bytes.fromhex("05000000")
+    assert isinstance(cut.data, bytes)
+    odd = layers.XenLibxcHvmContextSection(bytes.fromhex("1300 0000 04000000 05000000"))
+    assert isinstance(odd.data, bytes)
+
+
+def test_members_of_the_configuration():
+    text = b'{"c_info": {"name": "x"}}\0'
+    assert layers.XenXlConfig(config=text).members == {"guest_name": "x"}
+    assert layers.XenXlReady().members == {}
+
+
+def packets_in(packet):
+    """A packet and those in its fields, however deep."""
+    inner = [one for value in packet.fields.values() for one in (value if isinstance(value, list) else [value])]
+    return 1 + sum(packets_in(one) for one in inner if isinstance(one, Packet))
+
+
 @pytest.mark.parametrize("cls", [*CLASSES.values(), *ITEMS.values()], ids=lambda cls: cls.__name__)
 def test_shown(cls, capsys):
     ls(cls)
     cls().show()
     cls().show2()
     assert cls.__doc__
-    assert capsys.readouterr().out.count("###[") == 2
+    assert capsys.readouterr().out.count("###[") == packets_in(cls()) + packets_in(cls(bytes(cls())))
     assert cls().summary()
     assert repr(cls()).startswith(f"<{cls.__name__}")
     assert eval(cls().command(), {**vars(layers), cls.__name__: cls}) == cls()
@@ -230,6 +270,10 @@ def built(draw):
                 item(**{i.name: draw(values(i, cls.order)) for i in element.items if i.name not in feeds})
                 for _ in range(rows)
             ]
+            if element.last is not None:  # behind the last of a chain there are no others
+                marker, value = element.last
+                ends = [at for at, row in enumerate(chosen[element.name]) if row.getfieldval(marker) == value]
+                del chosen[element.name][min(ends, default=rows) + 1 :]
         else:
             chosen[element.name] = draw(values(element, cls.order))
     if "page_data" in chosen:

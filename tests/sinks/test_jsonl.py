@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import struct
 from pathlib import Path
 
 import msgspec.json
@@ -215,6 +216,19 @@ def test_the_published_schema_names_every_field(definition):
                 *(inner.name for inner in (element.items if isinstance(element, Array) else ())),
             ):
                 assert f"`{name}`" in keys
+
+
+def test_what_is_inside_of_bytes_on_request():
+    body = struct.pack("<HHIQ", 19, 1, 8, 7) + bytes(8)
+    plain, deep = (objects(record("libxc", "HVM_CONTEXT", body), deep=deep)[0]["fields"] for deep in (False, True))
+    assert "tsc_adjust" not in plain["section"][0]
+    assert deep["section"][0].pop("tsc_adjust") == {"tsc_adjust": 7}
+    assert plain == deep
+
+
+def test_deep_has_the_facts_that_are_not_in_the_body():
+    for deep in (False, True):
+        assert objects(dirty_list([5, 6], header_size=16), deep=deep)[0]["fields"]["header_size"] == 16
 
 
 PACKETS = st.tuples(st.sampled_from([None, 0, TIME]), st.sampled_from([None, 0, TIME]), st.integers(0, 2))

@@ -144,3 +144,33 @@ def test_every_definition_has_a_tree(definition):
     first = definition.body[0] if definition.body else None
     if first is not None and not isinstance(first, Pages):
         assert any(line.strip().startswith(first.name) for line in lines)
+
+
+def test_what_is_inside_of_bytes():
+    header = struct.pack("<HHI", 1, 0, 24) + struct.pack("<IIQII", 0x54381286, 1, 0, 0x806F8, 2095078)
+    adjust = struct.pack("<HHIQ", 19, 1, 8, 7)
+    lines = tree(record("libxc", "HVM_CONTEXT", header + adjust + bytes(8)))
+    assert row(lines, "[1]").split(maxsplit=1)[1] == "typecode 19 TSC_ADJUST, instance 1, length 8"
+    assert row(lines, "magic").split()[1] == "0x54381286"
+    assert row(lines, "gtsc_khz").split()[1] == "2,095,078"
+    at = lines.index(row(lines, "[1]"))
+    assert lines[at + 1].split()[:3] == ["tsc_adjust", "8", "bytes"]
+    assert lines[at + 2].split()[:2] == ["tsc_adjust", "0x7"]
+    assert len(lines[at]) - len(lines[at].lstrip()) < len(lines[at + 2]) - len(lines[at + 2].lstrip())
+
+
+def test_names_that_depend_on_other_fields():
+    lines = tree(record("libxc", "X86_CPUID_POLICY", struct.pack("<6I", 1, 0xFFFFFFFF, 2, 3, 1, 1 << 25)))
+    assert row(lines, "ecx").split() == ["ecx", "SSE3"]
+    assert row(lines, "edx").split() == ["edx", "SSE"]
+    assert not [line for line in lines if line.split()[:1] == ["ebx"]]
+    lines = tree(record("libxc", "X86_MSR_POLICY", struct.pack("<IIQ", 0xCE, 0, 1 << 31)))
+    assert "index 0xce PLATFORM_INFO" in row(lines, "[0]")
+    assert row(lines, "value").split() == ["value", "CPUID_FAULTING"]
+
+
+def test_of_a_cut_blob_nothing_inside_is_shown():
+    body = struct.pack("<II", 2, 0) + b"QEVM" + struct.pack(">I", 3) + bytes(9)
+    assert [line for line in tree(record("libxl", "EMULATOR_CONTEXT", body)) if " qemu " in line]
+    cut = record("libxl", "EMULATOR_CONTEXT", body, body_length=4000)
+    assert not [line for line in tree(cut) if " qemu " in line]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 
 import dissector
 from dissector.spec import ALL_RECORDS, BY_NAME, libxc
-from dissector.spec.model import Array, Bytes, Field, PfnList, Record, StringPairs
+from dissector.spec.model import Array, Bytes, Element, Field, Numbers, PfnList, Record, StringPairs
 from dissector.wire import codec
 from tests.cross.tools import modest
 from tests.templates.test_framer import VERSIONS, Lua, lua
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 CAPTURES = Path(__file__).parents[2] / "captures"
 SAMPLES = tuple(path.name for path in sorted(CAPTURES.glob("*.pcap.gz")) if path.stat().st_size < 200_000)
@@ -37,25 +40,38 @@ def bodies() -> list[tuple[Record, bytes, Any, int | None]]:
     return list(seen.values())
 
 
-def plain(value: Any, record: Record | Array, order: Any) -> dict[str, Any]:
+def plain(value: Any, elements: Iterable[Element]) -> dict[str, Any]:
     """Turn a Lua table of values into what decode() gives."""
     given_values = {key.decode(): item for key, item in value.items()}
     shown: dict[str, Any] = {}
-    for element in record.body if isinstance(record, Record) else record.items:
+    for element in elements:
         name = element.name
+        if f"{name}_rest" in given_values:
+            shown[f"{name}_rest"] = int(given_values[f"{name}_rest"])
         match element:
             case Field() if name in given_values:
                 shown[name] = int(given_values[name])
-                if element.names is not None:
+                if f"{name}_name" in given_values:
                     shown[f"{name}_name"] = given_values[f"{name}_name"].decode()
             case Bytes(text=True) if name in given_values:
                 shown[name] = given_values[name].decode("utf-8", "replace")
+                if f"{name}_error" in given_values:
+                    shown[f"{name}_error"] = given_values[f"{name}_error"].decode()
+                for member in element.members:
+                    if member.name in given_values:
+                        said = given_values[member.name]
+                        shown[member.name] = said.decode("utf-8", "replace") if member.kind == "text" else int(said)
             case Bytes() if f"{name}_length" in given_values:
                 shown[f"{name}_length"] = int(given_values[f"{name}_length"])
                 if name in given_values:
                     shown[name] = given_values[name].hex()
+                for layout in element.inside.layouts.values() if element.inside is not None else ():
+                    if layout.key in given_values:
+                        shown[layout.key] = plain(given_values[layout.key], layout.body)
+            case Numbers() if name in given_values:
+                shown[name] = [int(number) for number in given_values[name].values()]
             case Array() if name in given_values:
-                shown[name] = [plain(row, element, order) for row in given_values[name].values()]
+                shown[name] = [plain(row, element.items) for row in given_values[name].values()]
                 assert int(given_values[f"{name}_count"]) == len(shown[name])
             case StringPairs() if name in given_values:
                 pairs = [
@@ -93,8 +109,9 @@ def same(one: Lua, record: Record, body: bytes, order: Any, body_length: int | N
             b"body_length": body_length,
         }
     )
-    found = plain(parts[b"values"][b"of"](unit), record, order)
-    assert found == rounded(codec.decode(record, body, order, body_length))
+    for deep in (False, True):
+        found = plain(parts[b"values"][b"of"](unit, None, deep), record.body)
+        assert found == rounded(codec.decode(record, body, order, body_length, deep=deep))
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -110,7 +110,7 @@ DECODED = {
     "msrs of a vcpu": (
         libxc.X86_PV_VCPU_MSRS,
         struct.pack("<II", 0, 0) + struct.pack("<IIQ", 0x48, 0, 7),
-        {"vcpu_id": 0, "reserved": 0, "msr": [{"index": 0x48, "reserved": 0, "value": 7}]},
+        {"vcpu_id": 0, "reserved": 0, "msr": [{"index": 0x48, "index_name": "SPEC_CTRL", "reserved": 0, "value": 7}]},
     ),
     "params": (
         libxc.HVM_PARAMS,

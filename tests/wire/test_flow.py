@@ -159,6 +159,17 @@ def test_what_the_kernel_passed_is_accounted_for():
     assert len(rig.of(events.Record)) == len(TALKS["plain"].forward.records)
 
 
+def test_what_was_passed_last_counts_though_nobody_told_of_it():
+    forward = bytes(TALKS["plain"].forward.data)
+    contents = TALKS["plain"].find("PAGE_DATA")["offset"] + 16 + 24
+    rig, made = connection()
+    feed(made, 0, 0, forward[:contents])
+    made.halves[0].fast[NEXT_SEQ] += 9000
+    made.finish("capture end")
+    [summary] = rig.of(events.Summary)
+    assert summary.bytes == {"forward": contents + 9000, "reverse": 0}
+
+
 def test_nothing_may_be_passed_while_data_wait():
     forward = bytes(TALKS["plain"].forward.data)
     contents = TALKS["plain"].find("PAGE_DATA")["offset"] + 16 + 24

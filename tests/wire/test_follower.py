@@ -256,6 +256,20 @@ def test_nothing_is_skipped_while_searching():
     assert rig.first.skip == 0
 
 
+def test_lost_range_before_the_last_of_too_many_is_not_forgotten():
+    """The snap length makes bytes lost at once, while an older hole is still open."""
+    rig = Rig(Limits(max_lost=1))
+    start = TALK.forward.records[9]["offset"] + 40
+    rig.send(FORWARD[:start])
+    rig.first.gap(5, 1, 1)
+    rig.first.lost(start + 100, start + 105, "snaplen", 1, 1, None)
+    rig.first.gap(100, 1, 1)
+    rig.first.lost(start, start + 5, "lost", 1, 1, None)
+    rig.send(FORWARD[start + 105 :])
+    [record] = [event for event in rig.events if isinstance(event, Record) and event.lost]
+    assert record.lost == ((start, 105),)
+
+
 def test_lost_ranges_are_bounded_and_that_is_said():
     limits = Limits(max_lost=3)
     rig = Rig(limits)
@@ -344,3 +358,29 @@ def test_only_the_end_of_a_migration_was_captured():
         "reverse xl REPORT 34+39",
         "reverse xl REPORT_STATUS 73+1",
     ]
+
+
+@pytest.mark.parametrize(("stray", "first"), [(8, 4), (4, 0x400)])
+def test_list_in_which_framing_was_found_again_has_the_header_of_the_lists_before(stray, first):
+    """The chain that is taken does not know it, and is in the middle of the list when it is taken."""
+
+    def state(number: int) -> bytes:
+        return struct.pack("<IIII", 5, 4, number, 0)
+
+    def pfns(count: int) -> bytes:
+        numbers = struct.pack(f"<{count}Q", *range(first, first + count))
+        return struct.pack("<II", 15, 8 * count) + bytes(stray) + numbers
+
+    begin, rest = BANNER + state(1) + pfns(3) + state(2) + state(3), state(2) + state(3)
+    rig = Rig()
+    rig.send(begin + bytes([0x99] * 32) + state(1) + pfns(396) + rest)
+    at = len(begin) + 32 + 16
+    size = 8 + stray + 8 * 396
+    assert [line for line in rig.said() if line.startswith("reverse lib") and "+" in line][-4:] == [
+        f"reverse libxl CHECKPOINT_STATE {at - 16}+16",
+        f"reverse libxc CHECKPOINT_DIRTY_PFN_LIST {at}+{size}",
+        f"reverse libxl CHECKPOINT_STATE {at + size}+16",
+        f"reverse libxl CHECKPOINT_STATE {at + size + 16}+16",
+    ]
+    record = [event for event in rig.events if isinstance(event, Record)][-3]
+    assert (record.fields["first_pfn"], record.fields["last_pfn"]) == (first, first + 395)

@@ -716,6 +716,27 @@ def test_lost_bytes_behind_an_empty_list_of_16_bytes_make_no_end_record():
     assert framer.units[1].size == 16
 
 
+@pytest.mark.parametrize("size", [1, 8, 100])
+def test_all_bytes_looked_at_behind_a_list_are_there_when_framing_is_lost(size):
+    """Whoever searches on begins at `start` and knows where it is."""
+    stream = SUSPENDED + dirty_list(0, 0, 9) + bytes(24) + b"no record head"
+    framer, used = Framer(State.BACK_CHANNEL, 0, LIMITS), 0
+    while not framer.failed:
+        used += framer.data(memoryview(stream[used : used + size]), 1, 1)
+    assert framer.want == stream[framer.start : used]
+    assert framer.position == used
+
+
+def test_list_with_a_long_header_that_the_stream_ends_in():
+    framer = Framer(State.BACK_CHANNEL, 0, LIMITS)
+    framer.data(memoryview(SUSPENDED + dirty_list(8, 4, 9) + SVM_READY + dirty_list(8, 4, 9)[:-4]), 1, 1)
+    framer.end()
+    whole, cut = (unit for unit in framer.units if unit.name == "CHECKPOINT_DIRTY_PFN_LIST")
+    assert (cut.size, cut.header_size, cut.extra) == (whole.size, 16, whole.extra)
+    assert cut.body == whole.body[:-4]
+    assert cut.cut_at == cut.end - 4
+
+
 def test_unknown_record_definitions():
     assert unknown_record("libxl", 7) is unknown_record("libxl", 7)
     one = unknown_record("libxc", 0x80000013)

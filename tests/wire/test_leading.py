@@ -54,7 +54,7 @@ def test_only_definitions_with_named_values_have_names():
 
 
 def by_walk(record, body, order, body_length, *, pfns):
-    return codec._decoded(codec.walk(record, body, order), {}, order, body_length, pfns=pfns)
+    return codec._decoded(codec.walk(record, body, order), {}, order, body_length, len(body), pfns=pfns, deep=False)
 
 
 @given(st.data(), st.sampled_from(ALL_RECORDS), st.sampled_from(ORDERS), st.booleans())
