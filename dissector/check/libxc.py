@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 POLICIES: Final = {libxc.X86_CPUID_POLICY: 24, libxc.X86_MSR_POLICY: 16}
 """Policy records, and the size of their entries."""
+NO_SUBLEAF: Final = 0xFFFFFFFF
 _ID, _VERSION, _OPTIONS, _RESERVED1, _RESERVED2 = 8, 12, 16, 18, 20
 BIG_ENDIAN: Final = 1
 
@@ -205,3 +206,23 @@ def msr_flags(record: Record, session: Session) -> Iterator[Hit]:
                 place = in_body(record, fields["flags"].offset)
                 yield Hit(place, {"found": fields["flags"].value, "index": fields["index"].value})
                 return
+
+
+@check(rules.POLICY_ORDER, *POLICIES)
+def policy_order(record: Record, session: Session) -> Iterator[Hit]:
+    """Leaves ascend, and the subleaves of one; so do MSRs. The first entry of a record that does not."""
+    before: tuple[int, ...] | None = None
+    for node in codec.walk(record.definition, record.body, record.order):
+        for entry in node.value if isinstance(node.value, list) else ():
+            names = [inner for inner in entry if inner.element.name in ("leaf", "subleaf", "index")]
+            key = tuple(inner.value for inner in names)
+            if before is not None and len(key) == len(before) and key <= before:
+                said = {"entry": _entry(key), "before": _entry(before)}
+                yield Hit(in_body(record, names[0].offset), {"what": record.type, **said})
+                return
+            before = key
+
+
+def _entry(key: tuple[int, ...]) -> str:
+    """Write a leaf with its subleaf, if it has one, or an MSR."""
+    return "/".join(f"{part:#x}" for part in key if part != NO_SUBLEAF)

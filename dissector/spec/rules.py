@@ -460,6 +460,13 @@ MSR_FLAGS = Rule(
     55,
     why="Xen's interface wants zero; a hypervisor that checks refuses the policy.",
 )
+POLICY_ORDER = Rule(
+    "libxc.policy.order",
+    "warn",
+    "{what}: {entry} behind {before}, expected ascending entries, none twice",
+    "4.6",
+    why="Xen writes the entries in order; of one that is there twice, the last counts.",
+)
 
 # -- libxc: PV guests (4.6) --------------------------------------------------------------------------------------------
 

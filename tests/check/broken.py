@@ -611,6 +611,19 @@ def msr_flags() -> Made:
     return patched(hvm(), "X86_MSR_POLICY", 8 + 16 + 4, u32(1))
 
 
+@breaks("libxc.policy.order")
+def leaf_twice() -> Made:
+    script = hvm()
+    body = bytes(script.find("X86_CPUID_POLICY").data)[8:]
+    return replaced(script, "X86_CPUID_POLICY", record(0x11, body[:48] + body[24:48] + body[48:]), 8 + 48)
+
+
+@breaks("libxc.policy.order")
+def msrs_exchanged() -> Made:
+    two = struct.pack("<IIQ", 0x10A, 0, 0) + struct.pack("<IIQ", 0xCE, 0, 0)
+    return replaced(hvm(), "X86_MSR_POLICY", record(0x12, two), 8 + 16)
+
+
 # -- libxc: PV guests ------------------------------------------------------------------------------------------------
 
 
