@@ -355,6 +355,16 @@ def parsed(text: bytes) -> Any:
         return None
 
 
+def is_state(record: Record, session: Session) -> bool:
+    """Tell whether a record is a CHECKPOINT_STATE.
+
+    With a wrong length it is read as the libxc record with the same number, which has no business there.
+    """
+    if record.definition is libxl.CHECKPOINT_STATE:
+        return True
+    return record.definition is libxc.X86_PV_VCPU_EXTENDED and session.behind_checkpoint_end
+
+
 class Batch:
     """The list of a PAGE_DATA.
 

@@ -534,7 +534,7 @@ PAGE_DATA_RESERVED = Rule(
 PAGE_DATA_COUNT = Rule(
     "libxc.page_data.count",
     "note",
-    "{count} pfns in one PAGE_DATA, Xen writes at most 1024",
+    "{found} pfns in one PAGE_DATA, Xen writes at most 1024",
     "4.3",
     63,
     why="The reader takes any number; another writer than Xen's was at work.",
