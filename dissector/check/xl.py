@@ -74,7 +74,7 @@ def config_json(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(4 + len(text) - 1, {"problem": "has no NUL at its end"})
     elif nul < len(text) - 1:
         yield Hit(4 + nul, {"problem": f"has a NUL at byte {nul} of {len(text)}"})
-    elif not isinstance(parsed(text), dict):
+    elif parsed(text) is None:
         yield Hit(4, {"problem": "is no JSON object"})
 
 

@@ -29,6 +29,8 @@ class Rule:
     """Why it matters: what a receiver does about it, or what it tells."""
     releases: str = ""
     """Which Xen releases write or judge it so; empty: all that have this stream format."""
+    beyond_wireshark: str = ""
+    """Why the Wireshark plugin does not look for it; empty: it does."""
 
 
 LEGACY = Rule(

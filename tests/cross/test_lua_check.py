@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The Wireshark plugin finds wrong with a migration what `xendissect check` does, as far as it looks.
+
+Rules it does not look for say why (`Rule.beyond_wireshark`); that check.lua judges as the core does, record by record,
+is the matter of tests/templates/test_check.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from captures.files import pcap
+from captures.network import Host
+from dissector.check.checker import Checker
+from dissector.reader import read_events
+from dissector.spec import rules
+from dissector.wire.events import Record
+from tests.check.broken import TABLE
+from tests.check.scripts import colo_hvm, hvm, pv, remus_hvm
+from tests.cross.test_lua import DISSECTED, FILES
+from tests.wireshark.tshark import PLUGIN, available
+
+pytestmark = [
+    pytest.mark.skipif(not PLUGIN.exists(), reason=f"{PLUGIN} is not there"),
+    pytest.mark.parametrize("tshark", available(), ids=str),
+]
+
+JUDGED = {rule.id for rule in rules.RULES if not rule.beyond_wireshark}
+EXPERT = {"note": 4194304, "warn": 6291456, "error": 8388608}
+SECONDS = 10
+
+
+def core(path):
+    """What the core finds with records: flow, direction, place, rule, severity, words."""
+    checker = Checker()
+    return sorted(
+        (one.flow, one.direction, one.offset, one.id, one.severity, one.text)
+        for event in read_events(path)
+        for one in checker.feed(event)
+        if isinstance(event, Record) and one.id in JUDGED
+    )
+
+
+def told(trees):
+    """What the plugin tells of records, likewise."""
+    found = []
+    for _, roots in trees:
+        for root in roots:
+            for record in root.children:
+                nodes = [node for node in record.children if node.name == "xenmig.finding"]
+                found += [(int(root["xenmig.flow"][0]), *_told(node)) for node in nodes]
+    return sorted(found)
+
+
+def _told(node):
+    [direction] = node["xenmig.finding.direction"]
+    [offset] = node["xenmig.finding.offset"]
+    [severity] = node["xenmig.finding.severity"]
+    [expert] = [child for child in node.children if child.name == "_ws.expert"]
+    assert int(expert["_ws.expert.severity"][0]) == EXPERT[severity]
+    assert f"xenmig.expert.{node.show}" in expert
+    return direction, int(offset), node.show, severity, expert["_ws.expert.message"][0]
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    """One capture with every broken migration, one after the other, each from a port of its own."""
+    packets = []
+    for number, row in enumerate(TABLE):
+        script = row.make()[0]
+        script.link |= {"sender": Host("192.0.2.1", 20000 + number, b"\0\x16\x3e\0\0\x0a")}
+        later = number * SECONDS * 1_000_000_000
+        packets += [replace(packet, time=packet.time + later) for packet in script.packets()]
+    assert all(one.time <= other.time for one, other in pairwise(packets))
+    path = tmp_path_factory.mktemp("broken") / "broken.pcap"
+    path.write_bytes(pcap(packets, nanos=True))
+    return path
+
+
+def test_the_core_finds_every_rule_that_is_judged(tshark, broken):
+    assert {one[3] for one in core(broken)} == JUDGED
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("-2", "xenmig.finding"), ("-2", "frame"), ("xenmig.finding",)],
+    ids=["two passes", "fast path on the first", "one pass"],
+)
+def test_broken_migrations(tshark, broken, arguments):
+    *passes, shown = arguments
+    assert told(tshark.trees(broken, *passes, display_filter=shown)) == core(broken)
+
+
+@pytest.mark.parametrize("make", [hvm, pv, remus_hvm, colo_hvm])
+def test_good_migrations(tshark, tmp_path, make):
+    path = tmp_path / "good.pcap"
+    path.write_bytes(pcap(make().packets(), nanos=True))
+    assert told(tshark.trees(path, "-2")) == core(path) == []
+
+
+@pytest.mark.parametrize("name", DISSECTED)
+def test_captures(tshark, name):
+    path = FILES[name]
+    cut = "cut short in the middle of a packet" if name == "file-cut" else ""
+    assert told(tshark.trees(path, "-2", display_filter="xenmig.finding", allowed=cut)) == core(path)
