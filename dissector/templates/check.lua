@@ -565,8 +565,8 @@ do
   local HVM_TYPES = { [0] = true, [13] = true, [14] = true, [15] = true }
   local XALLOC = 14
 
-  -- One walk along the list of a PAGE_DATA: what its rules ask for. Of each kind of wrong entry, the number and the
-  -- first one as {index (from 0), pfn, the pfn before, raw text of the entry}.
+  -- One walk along the list of a PAGE_DATA, for all of its rules. Of each kind of wrong entry, `numbers` says how many
+  -- there are, and `firsts` has the first: {index=(from 0), pfn=, before=(the pfn before it), word=(its page type)}.
   local function scan(unit, session)
     local body, order = unit.body, unit.order
     if #body < 8 then
@@ -574,10 +574,11 @@ do
     end
     local count = codec.uint(body, 1, 4, order)
     local there = math.min(count, floor((#body - 8) / 8))
-    local found = { count = count, there = there, whole = there == count, numbers = {}, firsts = {}, highest = -1 }
+    local found = { count = count, there = there, whole = there == count, numbers = {}, firsts = {} }
     local numbers, firsts = found.numbers, found.firsts
-    local names, maximum = CONST.PAGE_TYPE, session.guest == "PV" and session.max_pfn or nil
-    local is_hvm, before = session.guest == "HVM", -1
+    local names, carries = CONST.PAGE_TYPE, CONST.DATA_PAGE_TYPES
+    local maximum = session.guest == "PV" and session.max_pfn or math.huge
+    local is_hvm, before, highest, pages = session.guest == "HVM", -1, -1, 0
 
     local function note(kind, index, pfn, word)
       if not numbers[kind] then
@@ -588,31 +589,44 @@ do
 
     for index = 0, there - 1 do
       local at = 9 + 8 * index
-      local low, high = codec.halves(body, at, order)
-      local upper = floor(high / 1048576)
-      local pfn = high % 1048576 * TERA + low
-      local nibble = floor(upper / 256)
-      if upper % 256 > 0 then
+      local b1, b2, b3, b4, b5, b6, b7, b8 = byte(body, at, at + 7)
+      if order == "big" then
+        b1, b2, b3, b4, b5, b6, b7, b8 = b8, b7, b6, b5, b4, b3, b2, b1
+      end
+      local pfn = b1 + b2 * 256 + b3 * 65536 + b4 * 16777216
+      if b5 + b6 + b7 > 0 then
+        pfn = pfn + (b5 + b6 * 256 + b7 % 16 * 65536) * TERA
+      end
+      local nibble = (b8 - b8 % 16) / 16
+      if carries[nibble] then
+        pages = pages + 1
+      end
+      if b7 > 15 or b8 ~= 16 * nibble then
         note("reserved", index, pfn)
       end
-      if not names[nibble] then
-        note("type", index, pfn, nibble)
-      elseif is_hvm and not HVM_TYPES[nibble] then
-        note("hvm_type", index, pfn, nibble)
-      end
-      if nibble == XALLOC then
-        note("xalloc", index, pfn)
+      if nibble > 0 then
+        if not names[nibble] then
+          note("type", index, pfn, nibble)
+        elseif is_hvm and not HVM_TYPES[nibble] then
+          note("hvm_type", index, pfn, nibble)
+        end
+        if nibble == XALLOC then
+          note("xalloc", index, pfn)
+        end
       end
       if pfn <= before then
         note("order", index, pfn)
       end
-      if maximum and pfn > maximum then
+      if pfn > maximum then
         note("pfn", index, pfn)
       end
-      found.first = found.first or pfn
-      found.highest = math.max(found.highest, pfn)
+      if pfn > highest then
+        highest = pfn
+      end
       before = pfn
     end
+    found.pages, found.highest = pages, highest
+    found.first = there > 0 and codec.entries(sub(body, 9, 16), order)[1] or nil
     found.last = before
     return found
   end
@@ -645,10 +659,9 @@ do
       local said = "at least " .. text_of(8 + 8 * list.count) .. " for " .. text_of(list.count) .. " pfns"
       tell(unit, id, BODY_LENGTH, { length = length, expected = said })
     elseif list.whole and not list.numbers.type then
-      local pages = codec.data_pages(sub(unit.body, 9, 8 + 8 * list.count), unit.order)
-      local expected = 8 + 8 * list.count + CONST.PAGE_SIZE * pages
+      local expected = 8 + 8 * list.count + CONST.PAGE_SIZE * list.pages
       if expected ~= length then
-        local said = text_of(expected) .. " for " .. text_of(list.count) .. " pfns with " .. text_of(pages)
+        local said = text_of(expected) .. " for " .. text_of(list.count) .. " pfns with " .. text_of(list.pages)
         tell(unit, id, BODY_LENGTH, { length = length, expected = said .. " pages of contents" })
       end
     end
@@ -705,6 +718,9 @@ do
       return
     end
     local expected = session.expected
+    if not list.firsts.order and list.first <= expected and list.last == list.first + list.there - 1 then
+      return -- without gaps
+    end
     for index = 0, list.there - 1 do
       local low, high = codec.halves(unit.body, 9 + 8 * index, unit.order)
       local pfn = high % 1048576 * TERA + low

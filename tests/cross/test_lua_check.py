@@ -8,6 +8,7 @@ is the matter of tests/templates/test_check.py.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -31,8 +32,11 @@ pytestmark = [
 JUDGED = {rule.id for rule in rules.RULES if not rule.beyond_wireshark}
 EXPERT = {"note": 4194304, "warn": 6291456, "error": 8388608}
 SECONDS = 10
+LATER = {"xl.banner_first", "libxc.checkpoint.plain"}
+"""Told of a record in an earlier frame than the one that shows it: tshark has printed that frame after one pass."""
 
 
+@cache
 def core(path):
     """What the core finds with records: flow, direction, place, rule, severity, words."""
     checker = Checker()
@@ -85,13 +89,15 @@ def test_the_core_finds_every_rule_that_is_judged(tshark, broken):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [("-2", "xenmig.finding"), ("-2", "frame"), ("xenmig.finding",)],
-    ids=["two passes", "fast path on the first", "one pass"],
+    "shown", ["xenmig.finding", "frame"], ids=["trees on the first pass", "fast path on the first"]
 )
-def test_broken_migrations(tshark, broken, arguments):
-    *passes, shown = arguments
-    assert told(tshark.trees(broken, *passes, display_filter=shown)) == core(broken)
+def test_broken_migrations_in_two_passes(tshark, broken, shown):
+    assert told(tshark.trees(broken, "-2", display_filter=shown)) == core(broken)
+
+
+def test_broken_migrations_in_one_pass(tshark, broken):
+    expected = [one for one in core(broken) if one[3] not in LATER]
+    assert told(tshark.trees(broken, display_filter="xenmig.finding")) == expected
 
 
 @pytest.mark.parametrize("make", [hvm, pv, remus_hvm, colo_hvm])
