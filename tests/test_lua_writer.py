@@ -101,6 +101,12 @@ def test_the_plugin_judges_the_rules_that_are_not_beyond_it(parts: Any) -> None:
     assert judged & {rule.id for rule in findings.RULES} == set()  # those are told where the engine finds them
 
 
+def test_the_plugin_tells_what_the_engine_finds_unless_it_is_beyond_it() -> None:
+    names = {name for name, rule in vars(findings).items() if isinstance(rule, findings.Rule)}
+    told = set(re.findall(r"FINDING\.(\w+)", lua_writer.generate()))
+    assert told == {name for name in names if not getattr(findings, name).beyond_wireshark}
+
+
 def test_conditions(parts: Any) -> None:
     rows = list(parts["CONDITIONS"].values())
     assert [row["id"] for row in rows] == [one.rule.id for one in conditions.CONDITIONS]

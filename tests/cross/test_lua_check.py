@@ -7,6 +7,8 @@ is the matter of tests/templates/test_check.py.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -98,6 +100,16 @@ def test_broken_migrations_in_two_passes(tshark, broken, shown):
 def test_broken_migrations_in_one_pass(tshark, broken):
     expected = [one for one in core(broken) if one[3] not in LATER]
     assert told(tshark.trees(broken, display_filter="xenmig.finding")) == expected
+
+
+def test_statistics_count_them(tshark, broken):
+    ran = tshark.run(broken, "-q", "-o", "xenmig.statistics:TRUE")
+    counts = Counter(re.findall(r"^  (\w+): ([\w.]+), (\d+) x$", ran.stdout, re.MULTILINE))
+    told_ = Counter()
+    for (severity, id_, number), times in counts.items():
+        told_[severity, id_] += int(number) * times
+    expected = Counter((one[4], one[3]) for one in core(broken))
+    assert {key: count for key, count in told_.items() if key[1] in JUDGED} == expected
 
 
 @pytest.mark.parametrize("make", [hvm, pv, remus_hvm, colo_hvm])
