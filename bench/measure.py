@@ -82,7 +82,7 @@ def run(command: Command) -> Sample:
         stdout=subprocess.PIPE if command.reports else subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, **command.environment},
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "", **command.environment},  # as for users: compiled once
         pass_fds=(writing,),
         start_new_session=True,
     ) as child:

@@ -52,7 +52,7 @@ def test_command(command, tmp_path):
     if command.endswith("doctor"):  # it is to find what the line above it installed
         assert shell("xendissect wireshark install", tmp_path).returncode == 0
     result = shell(command, tmp_path)
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == (command == "xendissect check captures/hvm-colo-xl-420.pcap.gz"), result.stderr
     assert result.stderr == ""
     assert result.stdout.count("\n") >= (2 if " wireshark " in command else 5)
 
@@ -121,3 +121,10 @@ def test_make_target_exists(target):
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"(?:docs|captures|dissector)/[\w./-]+", TEXT))))
 def test_path_exists(path):
     assert (ROOT / path.rstrip("./")).exists(), path
+
+
+def test_sample_of_a_check_is_what_is_printed():
+    [sample] = [block for _, block in BLOCKS if block.startswith("  error ")]
+    printed = shell("xendissect check captures/hvm-colo-xl-420.pcap.gz").stdout
+    for line in sample.splitlines():
+        assert line.removesuffix("…") in printed

@@ -8,6 +8,7 @@ piece before and behind them is written in the usual way, so no block is ever wr
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import mmap
 import os
@@ -23,6 +24,8 @@ LEAST_BYTES: Final = 1 << 20
 BLOCK: Final = 4096
 """A multiple of what any disk asks for."""
 _ROOM: Final = 4 << 20
+_IN_PLACE: Final = 64 << 10
+"""A piece as large as this is written from where it lies, if it lies well."""
 
 
 class DirectFile:
@@ -52,20 +55,27 @@ class DirectFile:
         Raises:
             OSError: not all of it could be written.
         """
-        view, used = self._view, offset % BLOCK
-        begin, first = offset - used, used
+        view = self._view
+        start = used = offset % BLOCK
         for piece in pieces:
             rest = memoryview(piece)
+            if len(rest) >= _IN_PLACE and _lies_well(rest, offset + used - start):
+                self._put(view[start:used], offset)
+                offset += used - start
+                self._put(rest, offset)
+                offset += len(rest)
+                start = used = offset % BLOCK
+                continue
             while rest:
                 count = min(len(rest), _ROOM - used)
                 view[used : used + count] = rest[:count]
                 rest = rest[count:]
                 used += count
                 if used == _ROOM:
-                    self._put(begin, first, used)
-                    begin += _ROOM
-                    first = used = 0
-        self._put(begin, first, used)
+                    self._put(view[start:used], offset)
+                    offset += used - start
+                    start = used = 0
+        self._put(view[start:used], offset)
 
     def close(self) -> None:
         """Give the way back, not the file."""
@@ -73,25 +83,35 @@ class DirectFile:
         self._view.release()
         self._memory.close()
 
-    def _put(self, begin: int, first: int, end: int) -> None:
-        """Write view[first:end]; view[0] belongs to the block that begins at `begin` in the file."""
-        low, high = -(-first // BLOCK) * BLOCK, end // BLOCK * BLOCK
-        if high <= low:
-            low = high = end
-        self._usual(first, low, begin)
+    def _put(self, data: memoryview, offset: int) -> None:
+        """Write bytes that lie well."""
+        low = min(-offset % BLOCK, len(data))
+        high = low + (len(data) - low) // BLOCK * BLOCK
+        if low == high:
+            low = high = len(data)
+        self._usual(data[:low], offset)
         while low < high:
             try:
-                count = os.pwrite(self._direct, self._view[low:high], begin + low)
+                count = os.pwrite(self._direct, data[low:high], offset + low)
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
                 self.refused, count = True, 0
             if not count or count % BLOCK:
-                self._usual(low, high, begin)
+                self._usual(data[low:high], offset + low)
                 break
             low += count
-        self._usual(high, end, begin)
+        self._usual(data[high:], offset + high)
 
-    def _usual(self, low: int, high: int, begin: int) -> None:
-        while low < high:
-            low += os.pwrite(self._fd, self._view[low:high], begin + low)
+    def _usual(self, data: memoryview, offset: int) -> None:
+        while data:
+            count = os.pwrite(self._fd, data, offset)
+            data = data[count:]
+            offset += count
+
+
+def _lies_well(piece: memoryview, offset: int) -> bool:
+    """Whether the blocks of the file, of which a piece is written from `offset` on, begin at pages of the memory."""
+    if piece.readonly:
+        return False
+    return (ctypes.addressof(ctypes.c_char.from_buffer(piece)) - offset) % BLOCK == 0

@@ -7,13 +7,15 @@ does not hold up a capture. They are in the file at most a tenth of a second lat
 
 from __future__ import annotations
 
+import mmap
 import os
 import threading
 import time as clock
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
+from dissector.recording.direct import BLOCK
 from dissector.recording.output import OutputFile
 from dissector.recording.pcapng import interface_description, interface_statistics, section_header
 from dissector.recording.rotation import Limits, ring_name
@@ -28,7 +30,7 @@ WhenFull = Literal["wait", "drop", "stop"]
 QUEUE_BYTES: Final = 64 << 20
 PIECE_BYTES: Final = 4 << 20
 """Most bytes that are written in one go."""
-ROOM_BYTES: Final = 1 << 20
+ROOM_BYTES: Final = 2 << 20
 """Of a buffer that is lent to be filled."""
 ENOUGH_BYTES: Final = 256 << 10
 """So much is written at once; less waits for more, but not for longer than `DELAY`."""
@@ -44,8 +46,8 @@ class _Blocks(NamedTuple):
 
     pieces: Sequence[Buffer]
     size: int
-    lent: memoryview | None = None
-    """What they lie in, to be lent again when they are written."""
+    lent: mmap.mmap | None = None
+    """The memory that they lie in, to be lent again when they are written."""
 
 
 class _Next(NamedTuple):
@@ -124,8 +126,8 @@ class CaptureWriter:
         self._work, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
         self._queue: deque[_Blocks | _Next] = deque()
         self._queued = 0
-        self._free: list[memoryview] = []
-        """Buffers to be lent. The last one that came back is lent first: it is in the processor's cache."""
+        self._free: list[mmap.mmap] = []
+        """Memory to be lent. What came back last is lent first: it is in the processor's cache."""
         self._last: bytes | None = None
         """What comes behind everything else, once it is known."""
         self._kept: deque[str] = deque()
@@ -187,23 +189,29 @@ class CaptureWriter:
         return self._write(_Blocks(block, sum(map(len, block))), packets, time)
 
     def lend(self) -> memoryview:
-        """Give a buffer of `ROOM_BYTES` to be filled with blocks and given to `write_lent`."""
+        """Give a buffer of `ROOM_BYTES` to be filled with blocks and given to `write_lent`.
+
+        It lies in memory as its place in the file lies on the disk, so that it need not be copied once more.
+        """
         with self._lock:
-            return self._free.pop() if self._free else memoryview(bytearray(ROOM_BYTES))
+            memory = self._free.pop() if self._free else mmap.mmap(-1, ROOM_BYTES + BLOCK)
+        start = self._file_size % BLOCK
+        return memoryview(memory)[start : start + ROOM_BYTES]
 
     def write_lent(self, buffer: memoryview, used: int, packets: int, time: int) -> bool:
         """Take the blocks in the first `used` bytes of a buffer from `lend`, which may not be touched after that.
 
         Otherwise as `write`: packets must be in it.
         """
-        if used <= ROOM_BYTES // 2:  # the buffer is worth more than a copy
+        memory = cast("mmap.mmap", buffer.obj)
+        if used <= ROOM_BYTES // 2:  # the memory is worth more than a copy
             blocks = _Blocks([bytes(buffer[:used])], used)
-            self._free.append(buffer)
+            self._free.append(memory)
         else:
-            blocks = _Blocks([buffer[:used]], ROOM_BYTES, buffer)
+            blocks = _Blocks([buffer[:used]], ROOM_BYTES, memory)
         taken = self._write(blocks, packets, time)
         if not taken and blocks.lent is not None:
-            self._free.append(buffer)
+            self._free.append(memory)
         return taken
 
     def _write(self, blocks: _Blocks, packets: int, time: int) -> bool:

@@ -13,7 +13,7 @@ from dissector.sinks import OneByOne
 from dissector.sinks.colour import Palette, printable
 from dissector.sinks.facts import counted, facts
 from dissector.sinks.hexdump import WIDTH, hexdump
-from dissector.sinks.summary import MODE_TEXTS
+from dissector.sinks.summary import MODE_TEXTS, loss_text
 from dissector.sinks.text import ARROWS, ASCII_ARROWS, ENTRY_TEXTS, endpoint, utf8_stream
 from dissector.wire.events import Finding, Flow, Record, Summary, Total
 
@@ -36,6 +36,7 @@ MANY_PLACES: Final = 50
 ROWS_BEFORE, ROWS_BEHIND = 1, 3
 """Rows of the dump around the row that holds the place."""
 ENDING: Final = "ending."
+CAPTURE, LIMIT = "capture.", "limit."
 WIDE: Final = 120
 """Columns of explanations where the width of the output is not known."""
 
@@ -127,7 +128,8 @@ class CheckSink(OneByOne):
                 lines = list(place_lines(finding))
                 group.dumps += [lines] if lines else []
         worse = not block.severity or (block.severity == "warn" and finding.severity == "error")
-        if finding.severity != "note" and finding.offset is not None and worse:
+        of_capture = finding.id.startswith((CAPTURE, LIMIT))
+        if finding.severity != "note" and finding.offset is not None and worse and not of_capture:
             block.severity = finding.severity
             block.wrong = self._wrong(finding)
             block.good = _last_good(block, finding)
@@ -154,6 +156,8 @@ class CheckSink(OneByOne):
         if block.wrong and block.flow is not None:
             self._row("first wrong", block.wrong, "strong")
             self._row("last good", block.good or "nothing: it is the first record", "")
+        if unseen := _unseen(block):
+            self._row("not seen", unseen, "lost")
         if block.ending is not None:
             self._row("ended", printable(block.ending.text), block.ending.severity)
         self._out("\n")
@@ -228,6 +232,15 @@ class CheckSink(OneByOne):
 
     def _shown(self, text: str) -> str:
         return text.encode("ascii", "backslashreplace").decode("ascii") if self._ascii else text
+
+
+def _unseen(block: _Block) -> str:
+    """Say what of a migration is not in the capture."""
+    said = ["what came before the capture"] if block.flow is not None and block.flow.start == "mid-stream" else []
+    summary = block.summary
+    if summary is not None and any((*summary.lost.values(), *summary.skipped.values())):
+        said.append(loss_text(summary))
+    return f"{', '.join(said)}; what is missing is not judged" if said else ""
 
 
 def _last_good(block: _Block, finding: Finding) -> str:

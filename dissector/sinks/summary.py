@@ -114,7 +114,7 @@ class SummarySink(OneByOne):
         if summary.pages or summary.checkpoints:
             yield "memory", self._memory(summary)
         yield from self._records(summary)
-        loss = self._loss(summary)
+        loss = loss_text(summary)
         if loss:
             yield "loss", loss
         if any(summary.findings.values()):
@@ -164,17 +164,6 @@ class SummarySink(OneByOne):
         for layer, kinds in layers.items():
             yield layer, ", ".join(kinds)
 
-    def _loss(self, summary: Summary) -> str:
-        said = [f"{count:,} bytes lost {direction}" for direction, count in summary.lost.items() if count]
-        said += [
-            f"{count:,} bytes {direction} passed over without framing"
-            for direction, count in summary.skipped.items()
-            if count
-        ]
-        if summary.incomplete:
-            said.append(f"{counted(summary.incomplete, 'record')} incomplete")
-        return ", ".join(said)
-
     def _total_line(self, total: Total) -> str:
         seen = []
         if total.frames:
@@ -188,6 +177,19 @@ class SummarySink(OneByOne):
             of = "" if total.received is None else f" of {total.received:,}"
             seen.append(f"{total.dropped:,}{of} packets dropped by the capture")
         return ", ".join(seen)
+
+
+def loss_text(summary: Summary) -> str:
+    """Say what of a migration is missing; empty when nothing is."""
+    said = [f"{count:,} bytes lost {direction}" for direction, count in summary.lost.items() if count]
+    said += [
+        f"{count:,} bytes {direction} passed over without framing"
+        for direction, count in summary.skipped.items()
+        if count
+    ]
+    if summary.incomplete:
+        said.append(f"{counted(summary.incomplete, 'record')} incomplete")
+    return ", ".join(said)
 
 
 def _findings(findings: Mapping[str, int]) -> str:

@@ -211,3 +211,9 @@ def test_everything_is_imported_before_a_capture_gives_up_its_privileges():
     )
     done = subprocess.run([*MAIN[:1], "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_the_sample_on_the_page_is_what_is_printed():
+    page = (ROOT / "docs" / "check.md").read_text()
+    [sample] = re.findall(r"\$ xendissect check captures/hvm-colo-xl-420.pcap.gz\n(.*?)```", page, re.DOTALL)
+    assert run("check", COLO).stdout == sample

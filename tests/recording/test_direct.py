@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import random
 
@@ -37,19 +38,33 @@ SIZES = st.lists(
 )
 
 
-@modest(60)
+def laid(data, offset):
+    """Put bytes into memory as they will lie on the disk."""
+    memory = memoryview(mmap.mmap(-1, len(data) + 2 * BLOCK))
+    piece = memory[offset % BLOCK :][: len(data)]
+    piece[:] = data
+    return piece
+
+
+@modest(100)
 @given(st.lists(SIZES, max_size=5), st.integers(0, 3 * BLOCK), st.integers(0, 1 << 30))
 def test_the_file_is_what_was_written(folder, writes, offset, seed):
+    """Pieces that lie well, pieces that do not, and some that can not be looked at, between each other."""
     content = random.Random(seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(direct, "_ROOM", 4 * BLOCK)  # so that it has to be filled several times
+        patch.setattr(direct, "_IN_PLACE", BLOCK)
         fd, file = opened(folder / "file")
         expected = content.randbytes(offset)
         os.write(fd, expected)
         for sizes in writes:
-            pieces = [content.randbytes(size) for size in sizes]
-            file.write([memoryview(piece) if len(piece) & 1 else piece for piece in pieces], len(expected))
-            expected += b"".join(pieces)
+            pieces, begin = [], len(expected)
+            for size in sizes:
+                data = content.randbytes(size)
+                way = content.randrange(4)
+                pieces.append((data, memoryview(data), laid(data, len(expected)), laid(data, len(expected) + 1))[way])
+                expected += data
+            file.write(pieces, begin)
             assert os.lseek(fd, 0, os.SEEK_CUR) == offset
             assert os.pread(fd, len(expected) + 1, 0) == expected  # whoever reads it meanwhile sees all of it
         file.close()
@@ -74,6 +89,27 @@ def test_whole_blocks_go_past_the_page_cache(folder, monkeypatch):
     file.write([b"4" * 10_000], 3 * BLOCK - 10)  # less than a block before, two whole ones, a part of one
     assert ways[0] == (True, 100, 3 * BLOCK + 150)
     assert [usual for usual, *_ in ways[1:]] == [True, False, True]
+    file.close()
+    os.close(fd)
+
+
+def test_what_lies_well_is_not_copied(folder, monkeypatch):
+    fd, file = opened(folder / "file")
+    written = []
+    pwrite = os.pwrite
+
+    def noted(target, data, offset):
+        written.append(len(data))
+        return pwrite(target, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", noted)
+    content = random.Random(2).randbytes(40 * BLOCK)
+    piece = laid(content, 700)
+    view = file._view
+    file.write([b"x" * 100, piece, b"y" * 100], 600)
+    assert written == [100, BLOCK - 700, 39 * BLOCK, 700, 100]
+    assert os.pread(fd, 1 << 20, 600) == b"x" * 100 + content + b"y" * 100
+    assert bytes(view[700 : 700 + BLOCK]) != content[:BLOCK]
     file.close()
     os.close(fd)
 

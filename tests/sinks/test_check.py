@@ -50,6 +50,27 @@ def test_worst_first_with_the_last_good_record():
     assert lines[7].startswith("  ended       the session died at checkpoint 2")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("loss-in-pages", "13,032 bytes lost forward, 1 record incomplete"),
+        (
+            "mid-stream-colo",
+            "what came before the capture, 11,848 bytes forward passed over without framing",
+        ),
+    ],
+)
+def test_what_was_not_captured_is_said(name, said):
+    assert f"\n  not seen    {said}; what is missing is not judged\n" in capture(name)
+    assert "not seen" not in capture("xl-migrate-hvm")
+
+
+def test_a_capture_with_flaws_is_not_a_wrong_migration():
+    text = capture("snap-128")
+    assert "[capture.snaplen]" in text
+    assert "first wrong" not in text
+
+
 def test_findings_of_one_rule_are_counted():
     script = remus_hvm()
     for index in range(3):
