@@ -13,16 +13,18 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dissector import filter_names
-from dissector.spec import ALL_RECORDS, findings, libxc, libxl, model, xl
+from dissector.spec import ALL_RECORDS, findings, hvm, libxc, libxl, model, releases, rules, xl
+from dissector.spec.conditions import CONDITIONS
 from dissector.wire import machine, members
 from dissector.wire.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from dissector.spec.conditions import Condition
     from dissector.spec.findings import Rule
 
-PURE = ("codec", "json", "values", "dirtylist", "framer", "resync", "follower", "halfflow")
+PURE = ("codec", "json", "values", "dirtylist", "framer", "resync", "follower", "check", "halfflow")
 """The parts that need no Wireshark, in the order they depend on each other."""
 WIRESHARK = ("fields", "text", "streams", "show", "statistics", "main")
 """The parts that show what those find, likewise."""
@@ -321,6 +323,30 @@ def _rules() -> dict[str, Rule]:
     return {name: value for name, value in vars(findings).items() if isinstance(value, findings.Rule)}
 
 
+def _found() -> list[Rule]:
+    """Every rule that the plugin knows."""
+    return [*_rules().values(), *(rule for rule in rules.RULES if not rule.beyond_wireshark)]
+
+
+def condition_table(one: Condition) -> Table:
+    """Return when a record breaks a rule as a Lua table."""
+    return {
+        "id": one.rule.id,
+        "on": [key(record) for record in one.on],
+        "field": one.field or None,
+        "zero": one.zero or None,
+        "ones": one.ones or None,
+        "allowed": one.allowed,
+        "forbidden": one.forbidden,
+        "maximum": one.maximum,
+        "tells": one.tells or None,
+        "said": one.said.removesuffix("{}") or None,
+        "length": None if one.length is None else _length(one.length),
+        "behind": None if one.behind is None else key(one.behind),
+        "when": one.when,
+    }
+
+
 def constants() -> Table:
     """Return the numbers and texts of the specification that the parts need by name."""
     return {
@@ -334,6 +360,13 @@ def constants() -> Table:
         "OPTIONAL_RECORD": model.OPTIONAL_RECORD,
         "DATA_PAGE_TYPES": dict.fromkeys(sorted(libxc.DATA_PAGE_TYPES), True),
         "PAGE_TYPE": libxc.PAGE_TYPE.values,
+        "HVM_PARAM": hvm.HVM_PARAM.values,
+        "HVM_PARAMS_SENT": dict.fromkeys(sorted(releases.HVM_PARAMS_SENT), True),
+        "HVM_SAVE_TYPE": hvm.HVM_SAVE_TYPE.values,
+        "SECTION_LENGTHS": {
+            code: [length for _, length in one.lengths] for code, one in releases.SECTION_LENGTHS.items()
+        },
+        "LAST_SECTION": releases.LAST_SECTION,
         "LONGEST_JSON": members.LONGEST,
         "LARGEST_MEMBER": members.LARGEST,
     }
@@ -347,8 +380,9 @@ def tables() -> Table:
         "BY_TYPE": _by_type(),
         "MACHINE": machine_table(),
         "LIMITS": dataclasses.asdict(Limits()),
-        "RULES": {rule.id: {name: getattr(rule, name) for name in _RULE} for rule in _rules().values()},
+        "RULES": {rule.id: {name: getattr(rule, name) for name in _RULE} for rule in _found()},
         "FINDING": {name: rule.id for name, rule in _rules().items()},
+        "CONDITIONS": [condition_table(one) for one in CONDITIONS],
         "CONST": constants(),
         "FIELDS": [field_row(name) for name in filter_names.ALL],
     }
@@ -385,6 +419,7 @@ _TABLE_MEANINGS = {
     "LIMITS": "How much is remembered, in bytes unless the name says otherwise.",
     "RULES": "What may be found, by id.",
     "FINDING": "The ids by the names they have in the source.",
+    "CONDITIONS": "When a record breaks a rule; see check.",
     "CONST": "Numbers and texts of the specification.",
     "FIELDS": "Every display-filter name.",
 }

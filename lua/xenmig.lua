@@ -5218,6 +5218,627 @@ local RULES = {
     text = "{count} IP fragments never became a whole datagram",
     section = "",
   },
+  ["xl.save_file_header.byteorder"] = {
+    id = "xl.save_file_header.byteorder",
+    severity = "error",
+    text = "byteorder is {found}, expected 04 03 02 01 (a little-endian sender)",
+    section = "2.2",
+    number = 2,
+  },
+  ["xl.save_file_header.mandatory_flags"] = {
+    id = "xl.save_file_header.mandatory_flags",
+    severity = "error",
+    text = "mandatory_flags {found:#x}: bits other than 0 (JSON) and 1 (STREAMv2) are set",
+    section = "2.2",
+    number = 3,
+  },
+  ["xl.save_file_header.old_flags"] = {
+    id = "xl.save_file_header.old_flags",
+    severity = "note",
+    text = "mandatory_flags {found:#x}, Xen 4.6 and later always write 0x3",
+    section = "2.2",
+    number = 4,
+  },
+  ["xl.save_file_header.optional_flags"] = {
+    id = "xl.save_file_header.optional_flags",
+    severity = "warn",
+    text = "optional_flags {found:#x}, expected 0",
+    section = "2.2",
+    number = 5,
+  },
+  ["xl.config.length"] = {
+    id = "xl.config.length",
+    severity = "error",
+    text = "optional data of {size} bytes: {problem}",
+    section = "2.3",
+    number = 6,
+  },
+  ["xl.config.surplus"] = {
+    id = "xl.config.surplus",
+    severity = "warn",
+    text = "optional_data_len {size}, expected 4 + config_len = {expected}",
+    section = "2.3",
+    number = 7,
+  },
+  ["xl.config.json"] = {
+    id = "xl.config.json",
+    severity = "warn",
+    text = "the JSON configuration {problem}, expected JSON with one NUL at its end",
+    section = "2.3",
+    number = 8,
+  },
+  ["xl.permission"] = { id = "xl.permission", severity = "error", text = "{problem}", section = "2.4", number = 10 },
+  ["xl.banner_first"] = {
+    id = "xl.banner_first",
+    severity = "warn",
+    text = "the sender's first byte came before the receiver's banner",
+    section = "2.4",
+    number = 11,
+  },
+  ["libxl.stream_header.version"] = {
+    id = "libxl.stream_header.version",
+    severity = "error",
+    text = "expected 'LibxlFmt' and version 2, found {found}",
+    section = "3.1",
+    number = 12,
+  },
+  ["libxl.stream_header.big_endian"] = {
+    id = "libxl.stream_header.big_endian",
+    severity = "error",
+    text = "options {found:#x}: bit 0 says that the records are big endian",
+    section = "3.1",
+    number = 13,
+  },
+  ["libxl.stream_header.options"] = {
+    id = "libxl.stream_header.options",
+    severity = "warn",
+    text = "options {found:#x}: reserved bits are set, expected 0",
+    section = "3.1",
+    number = 14,
+  },
+  ["libxl.stream_header.converted"] = {
+    id = "libxl.stream_header.converted",
+    severity = "note",
+    text = "options {found:#x}: made by convert-legacy-stream",
+    section = "3.1",
+    number = 15,
+  },
+  ["libxl.record.unknown"] = {
+    id = "libxl.record.unknown",
+    severity = "error",
+    text = "libxl record type {found:#x}, expected 0 to 5",
+    section = "3.3",
+    number = 16,
+  },
+  ["libxl.empty_record.length"] = {
+    id = "libxl.empty_record.length",
+    severity = "warn",
+    text = "{what} has {length} bytes of body, expected none",
+    section = "3.3",
+    number = 18,
+  },
+  ["libxl.emulator.length"] = {
+    id = "libxl.emulator.length",
+    severity = "error",
+    text = "{what}: body_length {length}, expected at least 8",
+    section = "3.4",
+    number = 19,
+  },
+  ["libxl.emulator.guest_type"] = {
+    id = "libxl.emulator.guest_type",
+    severity = "error",
+    text = "{what} in the stream of a {guest} guest, which has no device model",
+    section = "3.3",
+    number = 20,
+  },
+  ["libxl.emulator.id"] = {
+    id = "libxl.emulator.id",
+    severity = "warn",
+    text = "emulator_id {found}, expected 0, 1 or 2",
+    section = "3.4",
+    number = 21,
+  },
+  ["libxl.emulator.index"] = {
+    id = "libxl.emulator.index",
+    severity = "warn",
+    text = "emulator index {found}, expected 0",
+    section = "3.4",
+    number = 22,
+  },
+  ["libxl.emulator.unknown_id"] = {
+    id = "libxl.emulator.unknown_id",
+    severity = "warn",
+    text = "emulator_id 0 (unknown) in a stream that was not converted",
+    section = "3.4",
+    number = 23,
+  },
+  ["libxl.xenstore_data.form"] = {
+    id = "libxl.xenstore_data.form",
+    severity = "error",
+    text = "xenstore data {problem}, expected pairs of a relative key and a value, each ended by NUL",
+    section = "3.5",
+    number = 24,
+  },
+  ["libxl.xenstore_data.key"] = {
+    id = "libxl.xenstore_data.key",
+    severity = "warn",
+    text = "xenstore key {found}: characters other than letters, digits and -/_@",
+    section = "3.5",
+    number = 25,
+  },
+  ["libxl.libxc_context.order"] = {
+    id = "libxl.libxc_context.order",
+    severity = "warn",
+    text = "{problem}, expected one LIBXC_CONTEXT as the first libxl record",
+    section = "3.7",
+    number = 26,
+  },
+  ["libxl.checkpoint_end.place"] = {
+    id = "libxl.checkpoint_end.place",
+    severity = "error",
+    text = "CHECKPOINT_END outside of a checkpoint",
+    section = "3.7",
+    number = 27,
+  },
+  ["libxl.checkpoint_state.place"] = {
+    id = "libxl.checkpoint_state.place",
+    severity = "error",
+    text = "CHECKPOINT_STATE behind {before}, expected behind CHECKPOINT_END only",
+    section = "3.7",
+    number = 28,
+  },
+  ["libxl.checkpoint_state.too_short"] = {
+    id = "libxl.checkpoint_state.too_short",
+    severity = "error",
+    text = "CHECKPOINT_STATE: body_length {length}, expected 4",
+    section = "3.3",
+    number = 29,
+  },
+  ["libxl.checkpoint_state.length"] = {
+    id = "libxl.checkpoint_state.length",
+    severity = "warn",
+    text = "CHECKPOINT_STATE: body_length {length}, expected 4",
+    section = "3.3",
+    number = 29,
+  },
+  ["libxl.checkpoint_state.control_id"] = {
+    id = "libxl.checkpoint_state.control_id",
+    severity = "error",
+    text = "CHECKPOINT_STATE {found}, expected {expected}",
+    section = "5.3",
+    number = 30,
+  },
+  ["libxl.end.inside_checkpoint"] = {
+    id = "libxl.end.inside_checkpoint",
+    severity = "error",
+    text = "libxl END inside a checkpoint",
+    section = "3.7",
+    number = 31,
+  },
+  ["libxl.emulator_context.count"] = {
+    id = "libxl.emulator_context.count",
+    severity = "warn",
+    text = "{count} EMULATOR_CONTEXT before {where}, expected one",
+    section = "3.7",
+    number = 32,
+  },
+  ["libxc.image_header.version"] = {
+    id = "libxc.image_header.version",
+    severity = "error",
+    text = "libxc stream version {found}, expected 2 or 3",
+    section = "4.1",
+    number = 34,
+  },
+  ["libxc.image_header.reserved"] = {
+    id = "libxc.image_header.reserved",
+    severity = "warn",
+    text = "{field} {found:#x}, expected reserved bits to be 0",
+    section = "4.1",
+    number = 36,
+  },
+  ["libxc.domain_header.type"] = {
+    id = "libxc.domain_header.type",
+    severity = "error",
+    text = "domain type {found}, expected 1 (PV) or 2 (HVM and PVH)",
+    section = "4.2",
+    number = 37,
+  },
+  ["libxc.domain_header.page_shift"] = {
+    id = "libxc.domain_header.page_shift",
+    severity = "error",
+    text = "page_shift {found}, expected 12",
+    section = "4.2",
+    number = 38,
+  },
+  ["libxc.domain_header.reserved"] = {
+    id = "libxc.domain_header.reserved",
+    severity = "warn",
+    text = "reserved field {found:#x}, expected 0",
+    section = "4.2",
+    number = 39,
+  },
+  ["libxc.domain_header.converted"] = {
+    id = "libxc.domain_header.converted",
+    severity = "note",
+    text = "xen_major 0: made by convert-legacy-stream, converter version {found}",
+    section = "4.2",
+    number = 40,
+  },
+  ["record.unknown_optional_buffered"] = {
+    id = "record.unknown_optional_buffered",
+    severity = "error",
+    text = "unknown optional record type {found:#x} behind the first checkpoint",
+    section = "4.3",
+    number = 44,
+  },
+  ["libxc.record.guest_type"] = {
+    id = "libxc.record.guest_type",
+    severity = "error",
+    text = "{what} belongs to {wanted} guests, the domain header says {guest}",
+    section = "4.4",
+    number = 45,
+  },
+  ["libxc.toolstack"] = {
+    id = "libxc.toolstack",
+    severity = "error",
+    text = "TOOLSTACK record",
+    section = "4.4",
+    number = 46,
+  },
+  ["libxc.empty_record.length"] = {
+    id = "libxc.empty_record.length",
+    severity = "warn",
+    text = "{what} has {length} bytes of body, expected none",
+    section = "4.6",
+    number = 47,
+  },
+  ["libxc.static_data_end.missing"] = {
+    id = "libxc.static_data_end.missing",
+    severity = "error",
+    text = "{what} before STATIC_DATA_END in a v3 stream",
+    section = "4.5, 4.7",
+    number = 48,
+  },
+  ["libxc.static_data_end.repeated"] = {
+    id = "libxc.static_data_end.repeated",
+    severity = "error",
+    text = "a second STATIC_DATA_END",
+    section = "4.7",
+    number = 49,
+  },
+  ["libxc.static_data_end.version"] = {
+    id = "libxc.static_data_end.version",
+    severity = "warn",
+    text = "STATIC_DATA_END in a v2 stream",
+    section = "4.7",
+    number = 50,
+  },
+  ["libxc.policy.version"] = {
+    id = "libxc.policy.version",
+    severity = "warn",
+    text = "{what} in a v2 stream",
+    section = "4.7",
+    number = 51,
+  },
+  ["libxc.policy.late"] = {
+    id = "libxc.policy.late",
+    severity = "warn",
+    text = "{what} behind STATIC_DATA_END",
+    section = "4.7",
+    number = 52,
+  },
+  ["libxc.policy.length"] = {
+    id = "libxc.policy.length",
+    severity = "error",
+    text = "{what}: body_length {length}, expected a multiple of {step}, at least one",
+    section = "4.6",
+    number = 53,
+  },
+  ["libxc.policy.absent"] = {
+    id = "libxc.policy.absent",
+    severity = "note",
+    text = "no {what} before STATIC_DATA_END",
+    section = "4.7",
+    number = 54,
+  },
+  ["libxc.x86_msr_policy.flags"] = {
+    id = "libxc.x86_msr_policy.flags",
+    severity = "warn",
+    text = "flags {found:#x} of MSR {index:#x}, expected 0",
+    section = "4.6",
+    number = 55,
+  },
+  ["libxc.policy.order"] = {
+    id = "libxc.policy.order",
+    severity = "warn",
+    text = "{what}: {entry} behind {before}, expected ascending entries, none twice",
+    section = "4.6",
+  },
+  ["libxc.x86_pv_info.order"] = {
+    id = "libxc.x86_pv_info.order",
+    severity = "error",
+    text = "{problem}, expected one X86_PV_INFO before P2M_FRAMES and SHARED_INFO",
+    section = "4.6",
+    number = 56,
+  },
+  ["libxc.x86_pv_info.value"] = {
+    id = "libxc.x86_pv_info.value",
+    severity = "error",
+    text = "{problem}, expected 8 bytes with guest_width and pt_levels (4, 3) or (8, 4)",
+    section = "4.6",
+    number = 57,
+  },
+  ["libxc.x86_pv_info.length"] = {
+    id = "libxc.x86_pv_info.length",
+    severity = "warn",
+    text = "X86_PV_INFO: body_length {length}, expected 8",
+    section = "4.6",
+    number = 57,
+  },
+  ["libxc.x86_pv_p2m_frames.range"] = {
+    id = "libxc.x86_pv_p2m_frames.range",
+    severity = "error",
+    text = "X86_PV_P2M_FRAMES: {problem}",
+    section = "4.6",
+    number = 58,
+  },
+  ["libxc.x86_pv_p2m_frames.order"] = {
+    id = "libxc.x86_pv_p2m_frames.order",
+    severity = "error",
+    text = "PAGE_DATA before X86_PV_P2M_FRAMES",
+    section = "4.7",
+    number = 59,
+  },
+  ["libxc.page_data.length"] = {
+    id = "libxc.page_data.length",
+    severity = "error",
+    text = "PAGE_DATA: body_length {length}, expected {expected}",
+    section = "4.5",
+    number = 60,
+  },
+  ["libxc.page_data.type"] = {
+    id = "libxc.page_data.type",
+    severity = "error",
+    text = "page type {found:#x} of pfn {pfn:#x}, expected 0 to 4 or 9 to f{more}",
+    section = "4.5",
+    number = 61,
+  },
+  ["libxc.page_data.reserved"] = {
+    id = "libxc.page_data.reserved",
+    severity = "warn",
+    text = "{problem}, expected 0",
+    section = "4.5",
+    number = 62,
+  },
+  ["libxc.page_data.count"] = {
+    id = "libxc.page_data.count",
+    severity = "note",
+    text = "{found} pfns in one PAGE_DATA, Xen writes at most 1024",
+    section = "4.3",
+    number = 63,
+  },
+  ["libxc.page_data.order"] = {
+    id = "libxc.page_data.order",
+    severity = "warn",
+    text = "pfn {pfn:#x} behind {before:#x}, expected ascending pfns, each once",
+    section = "4.8",
+    number = 64,
+  },
+  ["libxc.page_data.pfn"] = {
+    id = "libxc.page_data.pfn",
+    severity = "error",
+    text = "pfn {pfn:#x} of a PV guest, expected at most {maximum:#x} (p2m_end_pfn){more}",
+    section = "4.5",
+    number = 65,
+  },
+  ["libxc.page_data.hvm_type"] = {
+    id = "libxc.page_data.hvm_type",
+    severity = "warn",
+    text = "page type {name} of pfn {pfn:#x} in an HVM guest, expected NOTAB, BROKEN or XTAB{more}",
+    section = "4.5",
+    number = 66,
+  },
+  ["libxc.page_data.xalloc"] = {
+    id = "libxc.page_data.xalloc",
+    severity = "warn",
+    text = "page type XALLOC of pfn {pfn:#x} in a stream that was not converted{more}",
+    section = "4.5",
+    number = 67,
+  },
+  ["libxc.page_data.first_pass"] = {
+    id = "libxc.page_data.first_pass",
+    severity = "warn",
+    text = "the first pass goes from pfn {before:#x} to {pfn:#x}, expected every pfn from 0 on",
+    section = "4.8",
+    number = 68,
+  },
+  ["libxc.verify.place"] = {
+    id = "libxc.verify.place",
+    severity = "warn",
+    text = "{problem}",
+    section = "4.6",
+    number = 69,
+  },
+  ["libxc.shared_info.length"] = {
+    id = "libxc.shared_info.length",
+    severity = "error",
+    text = "SHARED_INFO: body_length {length}, expected 4096",
+    section = "4.6",
+    number = 70,
+  },
+  ["libxc.vcpu.length"] = {
+    id = "libxc.vcpu.length",
+    severity = "error",
+    text = "{what}: body_length {length}, expected {expected}",
+    section = "4.4",
+    number = 71,
+  },
+  ["libxc.vcpu.empty"] = {
+    id = "libxc.vcpu.empty",
+    severity = "warn",
+    text = "{what} without contents",
+    section = "4.4",
+    number = 72,
+  },
+  ["libxc.vcpu.reserved"] = {
+    id = "libxc.vcpu.reserved",
+    severity = "warn",
+    text = "{what}: reserved field {found:#x}, expected 0",
+    section = "4.6",
+    number = 73,
+  },
+  ["libxc.vcpu.basic_missing"] = {
+    id = "libxc.vcpu.basic_missing",
+    severity = "error",
+    text = "no X86_PV_VCPU_BASIC of vcpu 0 before {where}",
+    section = "4.6",
+    number = 74,
+  },
+  ["libxc.x86_pv_vcpu_extended.inner"] = {
+    id = "libxc.x86_pv_vcpu_extended.inner",
+    severity = "warn",
+    text = "X86_PV_VCPU_EXTENDED: {problem}",
+    section = "4.6",
+    number = 75,
+  },
+  ["libxc.x86_tsc_info.length"] = {
+    id = "libxc.x86_tsc_info.length",
+    severity = "error",
+    text = "X86_TSC_INFO: body_length {length}, expected 24",
+    section = "4.6",
+    number = 76,
+  },
+  ["libxc.x86_tsc_info.reserved"] = {
+    id = "libxc.x86_tsc_info.reserved",
+    severity = "warn",
+    text = "X86_TSC_INFO: reserved field {found:#x}, expected 0",
+    section = "4.6",
+    number = 77,
+  },
+  ["libxc.x86_tsc_info.count"] = {
+    id = "libxc.x86_tsc_info.count",
+    severity = "warn",
+    text = "{count} X86_TSC_INFO before {where}, expected one",
+    section = "4.7",
+    number = 78,
+  },
+  ["libxc.hvm_params.length"] = {
+    id = "libxc.hvm_params.length",
+    severity = "error",
+    text = "HVM_PARAMS: body_length {length}, expected {expected}",
+    section = "4.6",
+    number = 79,
+  },
+  ["libxc.hvm_params.empty"] = {
+    id = "libxc.hvm_params.empty",
+    severity = "warn",
+    text = "HVM_PARAMS with count 0",
+    section = "4.4",
+    number = 80,
+  },
+  ["libxc.hvm_params.reserved"] = {
+    id = "libxc.hvm_params.reserved",
+    severity = "warn",
+    text = "HVM_PARAMS: reserved field {found:#x}, expected 0",
+    section = "4.6",
+    number = 81,
+  },
+  ["libxc.hvm_params.index"] = {
+    id = "libxc.hvm_params.index",
+    severity = "warn",
+    text = "HVM parameter {index}{name} is none that Xen sends",
+    section = "9.5",
+    number = 82,
+  },
+  ["libxc.hvm_context.empty"] = {
+    id = "libxc.hvm_context.empty",
+    severity = "error",
+    text = "HVM_CONTEXT without contents",
+    section = "4.6",
+    number = 83,
+  },
+  ["libxc.hvm_context.missing"] = {
+    id = "libxc.hvm_context.missing",
+    severity = "error",
+    text = "no HVM_CONTEXT before {where}",
+    section = "4.6",
+    number = 84,
+  },
+  ["libxc.hvm_context.chain"] = {
+    id = "libxc.hvm_context.chain",
+    severity = "warn",
+    text = "HVM_CONTEXT: {problem}",
+    section = "4.6",
+    number = 85,
+  },
+  ["libxc.hvm_context.section"] = {
+    id = "libxc.hvm_context.section",
+    severity = "warn",
+    text = "HVM_CONTEXT: section {name} of {length} bytes, {problem}",
+    section = "9.7",
+  },
+  ["libxl.emulator_context.magic"] = {
+    id = "libxl.emulator_context.magic",
+    severity = "warn",
+    text = "the device model's state begins with {found}, expected 'QEVM' and version 3",
+    section = "3.6",
+  },
+  ["libxc.checkpoint.plain"] = {
+    id = "libxc.checkpoint.plain",
+    severity = "error",
+    text = "CHECKPOINT in a plain migration: the receiver said '{found}'",
+    section = "4.4",
+    number = 87,
+  },
+  ["libxc.end.after_checkpoint"] = {
+    id = "libxc.end.after_checkpoint",
+    severity = "warn",
+    text = "libxc END behind a CHECKPOINT",
+    section = "5.1",
+    number = 88,
+  },
+  ["libxc.checkpoint_dirty_pfn_list.forward"] = {
+    id = "libxc.checkpoint_dirty_pfn_list.forward",
+    severity = "error",
+    text = "CHECKPOINT_DIRTY_PFN_LIST in the forward direction",
+    section = "4.4",
+    number = 89,
+  },
+  ["libxc.checkpoint_dirty_pfn_list.length"] = {
+    id = "libxc.checkpoint_dirty_pfn_list.length",
+    severity = "error",
+    text = "CHECKPOINT_DIRTY_PFN_LIST: body_length {length}, expected a multiple of 8",
+    section = "4.6",
+    number = 90,
+  },
+  ["libxc.checkpoint_dirty_pfn_list.pfn"] = {
+    id = "libxc.checkpoint_dirty_pfn_list.pfn",
+    severity = "error",
+    text = "pfn {pfn:#x} in the list, expected less than {size:#x} (the guest's p2m size){more}",
+    section = "4.6",
+    number = 91,
+  },
+  ["libxc.checkpoint_dirty_pfn_list.order"] = {
+    id = "libxc.checkpoint_dirty_pfn_list.order",
+    severity = "warn",
+    text = "pfn {pfn:#x} behind {before:#x} in the list, expected ascending pfns, each once",
+    section = "4.6",
+    number = 92,
+  },
+  ["libxc.checkpoint_dirty_pfn_list.place"] = {
+    id = "libxc.checkpoint_dirty_pfn_list.place",
+    severity = "error",
+    text = "{problem}, expected one list behind each SVM_SUSPENDED",
+    section = "5.3",
+    number = 95,
+  },
+  ["colo.guest_type"] = {
+    id = "colo.guest_type",
+    severity = "error",
+    text = "COLO with a {guest} guest, expected HVM",
+    section = "1.2",
+    number = 96,
+  },
 }
 
 -- The ids by the names they have in the source.
@@ -5250,6 +5871,348 @@ local FINDING = {
   LIMIT_SEARCH = "limit.search",
   LIMIT_BEHIND = "limit.behind",
   LIMIT_FRAGMENTS = "limit.fragments",
+}
+
+-- When a record breaks a rule; see check.
+local CONDITIONS = {
+  {
+    id = "xl.save_file_header.mandatory_flags",
+    on = { "xl.SAVE_FILE_HEADER" },
+    field = "mandatory_flags",
+    zero = 4294967292,
+    allowed = {},
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "xl.save_file_header.old_flags",
+    on = { "xl.SAVE_FILE_HEADER" },
+    field = "mandatory_flags",
+    ones = 3,
+    allowed = {},
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "xl.save_file_header.optional_flags",
+    on = { "xl.SAVE_FILE_HEADER" },
+    field = "optional_flags",
+    zero = 4294967295,
+    allowed = {},
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "libxl.stream_header.version",
+    on = { "libxl.STREAM_HEADER" },
+    field = "version",
+    allowed = { 2 },
+    forbidden = {},
+    said = "version ",
+    when = {},
+  },
+  {
+    id = "libxl.stream_header.big_endian",
+    on = { "libxl.STREAM_HEADER" },
+    field = "options",
+    zero = 1,
+    allowed = {},
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "libxl.stream_header.options",
+    on = { "libxl.STREAM_HEADER" },
+    field = "options",
+    zero = 4294967292,
+    allowed = {},
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "libxl.stream_header.converted",
+    on = { "libxl.STREAM_HEADER" },
+    field = "options",
+    zero = 2,
+    allowed = {},
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "libxl.empty_record.length",
+    on = { "libxl.END", "libxl.LIBXC_CONTEXT", "libxl.CHECKPOINT_END" },
+    allowed = {},
+    forbidden = {},
+    length = { minimum = 0, step = 1, exact = { 0 }, tolerated = {} },
+    when = {},
+  },
+  {
+    id = "libxl.emulator.length",
+    on = { "libxl.EMULATOR_XENSTORE_DATA", "libxl.EMULATOR_CONTEXT" },
+    allowed = {},
+    forbidden = {},
+    length = { minimum = 8, step = 1, exact = {}, tolerated = {} },
+    when = {},
+  },
+  {
+    id = "libxl.emulator.id",
+    on = { "libxl.EMULATOR_XENSTORE_DATA", "libxl.EMULATOR_CONTEXT" },
+    field = "emulator_id",
+    allowed = { 0, 1, 2 },
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "libxl.emulator.index",
+    on = { "libxl.EMULATOR_XENSTORE_DATA", "libxl.EMULATOR_CONTEXT" },
+    field = "index",
+    zero = 4294967295,
+    allowed = {},
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "libxl.emulator.unknown_id",
+    on = { "libxl.EMULATOR_XENSTORE_DATA", "libxl.EMULATOR_CONTEXT" },
+    field = "emulator_id",
+    allowed = {},
+    forbidden = { 0 },
+    when = { "original" },
+  },
+  {
+    id = "libxl.checkpoint_end.place",
+    on = { "libxl.CHECKPOINT_END" },
+    allowed = {},
+    forbidden = {},
+    when = { "outside" },
+  },
+  {
+    id = "libxl.end.inside_checkpoint",
+    on = { "libxl.END" },
+    allowed = {},
+    forbidden = {},
+    when = { "inside" },
+  },
+  {
+    id = "libxc.image_header.version",
+    on = { "libxc.IMAGE_HEADER" },
+    field = "version",
+    allowed = { 2, 3 },
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "libxc.image_header.reserved",
+    on = { "libxc.IMAGE_HEADER" },
+    field = "options",
+    zero = 4294967294,
+    allowed = {},
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "libxc.image_header.reserved",
+    on = { "libxc.IMAGE_HEADER" },
+    field = "reserved1",
+    zero = 4294967295,
+    allowed = {},
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "libxc.image_header.reserved",
+    on = { "libxc.IMAGE_HEADER" },
+    field = "reserved2",
+    zero = 4294967295,
+    allowed = {},
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "libxc.domain_header.type",
+    on = { "libxc.DOMAIN_HEADER" },
+    field = "type",
+    allowed = { 1, 2 },
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "libxc.domain_header.page_shift",
+    on = { "libxc.DOMAIN_HEADER" },
+    field = "page_shift",
+    allowed = { 12 },
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "libxc.domain_header.reserved",
+    on = { "libxc.DOMAIN_HEADER" },
+    field = "reserved1",
+    zero = 4294967295,
+    allowed = {},
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "libxc.domain_header.converted",
+    on = { "libxc.DOMAIN_HEADER" },
+    field = "xen_major",
+    allowed = {},
+    forbidden = { 0 },
+    tells = "xen_minor",
+    when = {},
+  },
+  { id = "libxc.toolstack", on = { "libxc.TOOLSTACK" }, allowed = {}, forbidden = {}, when = {} },
+  {
+    id = "libxc.empty_record.length",
+    on = { "libxc.END", "libxc.VERIFY", "libxc.CHECKPOINT", "libxc.STATIC_DATA_END" },
+    allowed = {},
+    forbidden = {},
+    length = { minimum = 0, step = 1, exact = { 0 }, tolerated = {} },
+    when = {},
+  },
+  {
+    id = "libxc.static_data_end.repeated",
+    on = { "libxc.STATIC_DATA_END" },
+    allowed = {},
+    forbidden = {},
+    behind = "libxc.STATIC_DATA_END",
+    when = {},
+  },
+  {
+    id = "libxc.static_data_end.version",
+    on = { "libxc.STATIC_DATA_END" },
+    allowed = {},
+    forbidden = {},
+    when = { "v2" },
+  },
+  {
+    id = "libxc.policy.version",
+    on = { "libxc.X86_CPUID_POLICY", "libxc.X86_MSR_POLICY" },
+    allowed = {},
+    forbidden = {},
+    when = { "v2" },
+  },
+  {
+    id = "libxc.policy.late",
+    on = { "libxc.X86_CPUID_POLICY", "libxc.X86_MSR_POLICY" },
+    allowed = {},
+    forbidden = {},
+    behind = "libxc.STATIC_DATA_END",
+    when = {},
+  },
+  {
+    id = "libxc.policy.length",
+    on = { "libxc.X86_CPUID_POLICY" },
+    allowed = {},
+    forbidden = {},
+    length = { minimum = 24, step = 24, exact = {}, tolerated = {} },
+    when = {},
+  },
+  {
+    id = "libxc.policy.length",
+    on = { "libxc.X86_MSR_POLICY" },
+    allowed = {},
+    forbidden = {},
+    length = { minimum = 16, step = 16, exact = {}, tolerated = {} },
+    when = {},
+  },
+  {
+    id = "libxc.x86_pv_info.length",
+    on = { "libxc.X86_PV_INFO" },
+    allowed = {},
+    forbidden = {},
+    length = { minimum = 0, step = 1, maximum = 8, exact = {}, tolerated = {} },
+    when = {},
+  },
+  {
+    id = "libxc.page_data.count",
+    on = { "libxc.PAGE_DATA" },
+    field = "count",
+    allowed = {},
+    forbidden = {},
+    maximum = 1024,
+    when = {},
+  },
+  {
+    id = "libxc.shared_info.length",
+    on = { "libxc.SHARED_INFO" },
+    allowed = {},
+    forbidden = {},
+    length = { minimum = 0, step = 1, exact = { 4096 }, tolerated = {} },
+    when = {},
+  },
+  {
+    id = "libxc.vcpu.reserved",
+    on = {
+      "libxc.X86_PV_VCPU_BASIC",
+      "libxc.X86_PV_VCPU_EXTENDED",
+      "libxc.X86_PV_VCPU_XSAVE",
+      "libxc.X86_PV_VCPU_MSRS",
+    },
+    field = "reserved",
+    zero = 4294967295,
+    allowed = {},
+    forbidden = {},
+    when = { "not a state" },
+  },
+  {
+    id = "libxc.x86_tsc_info.length",
+    on = { "libxc.X86_TSC_INFO" },
+    allowed = {},
+    forbidden = {},
+    length = { minimum = 0, step = 1, exact = { 24 }, tolerated = {} },
+    when = {},
+  },
+  {
+    id = "libxc.x86_tsc_info.reserved",
+    on = { "libxc.X86_TSC_INFO" },
+    field = "reserved",
+    zero = 4294967295,
+    allowed = {},
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "libxc.hvm_params.empty",
+    on = { "libxc.HVM_PARAMS" },
+    field = "count",
+    allowed = {},
+    forbidden = { 0 },
+    when = { "has a head" },
+  },
+  {
+    id = "libxc.hvm_params.reserved",
+    on = { "libxc.HVM_PARAMS" },
+    field = "reserved",
+    zero = 4294967295,
+    allowed = {},
+    forbidden = {},
+    when = {},
+  },
+  {
+    id = "libxc.hvm_context.empty",
+    on = { "libxc.HVM_CONTEXT" },
+    allowed = {},
+    forbidden = {},
+    length = { minimum = 1, step = 1, exact = {}, tolerated = {} },
+    when = {},
+  },
+  {
+    id = "libxc.checkpoint_dirty_pfn_list.forward",
+    on = { "libxc.CHECKPOINT_DIRTY_PFN_LIST" },
+    allowed = {},
+    forbidden = {},
+    when = { "forward" },
+  },
+  {
+    id = "libxc.checkpoint_dirty_pfn_list.length",
+    on = { "libxc.CHECKPOINT_DIRTY_PFN_LIST" },
+    allowed = {},
+    forbidden = {},
+    length = { minimum = 0, step = 8, exact = {}, tolerated = {} },
+    when = { "reverse" },
+  },
 }
 
 -- Numbers and texts of the specification.
@@ -5287,6 +6250,108 @@ local CONST = {
     [14] = "XALLOC",
     [15] = "XTAB",
   },
+  HVM_PARAM = {
+    [0] = "CALLBACK_IRQ",
+    [1] = "STORE_PFN",
+    [2] = "STORE_EVTCHN",
+    [4] = "PAE_ENABLED",
+    [5] = "IOREQ_PFN",
+    [6] = "BUFIOREQ_PFN",
+    [9] = "VIRIDIAN",
+    [10] = "TIMER_MODE",
+    [11] = "HPET_ENABLED",
+    [12] = "IDENT_PT",
+    [13] = "DM_DOMAIN",
+    [14] = "ACPI_S_STATE",
+    [15] = "VM86_TSS",
+    [16] = "VPT_ALIGN",
+    [17] = "CONSOLE_PFN",
+    [18] = "CONSOLE_EVTCHN",
+    [19] = "ACPI_IOPORTS_LOCATION",
+    [20] = "MEMORY_EVENT_CR0",
+    [21] = "MEMORY_EVENT_CR3",
+    [22] = "MEMORY_EVENT_CR4",
+    [23] = "MEMORY_EVENT_INT3",
+    [24] = "NESTEDHVM",
+    [25] = "MEMORY_EVENT_SINGLE_STEP",
+    [26] = "BUFIOREQ_EVTCHN",
+    [27] = "PAGING_RING_PFN",
+    [28] = "MONITOR_RING_PFN",
+    [29] = "SHARING_RING_PFN",
+    [30] = "MEMORY_EVENT_MSR",
+    [31] = "TRIPLE_FAULT_REASON",
+    [32] = "IOREQ_SERVER_PFN",
+    [33] = "NR_IOREQ_SERVER_PAGES",
+    [34] = "VM_GENERATION_ID_ADDR",
+    [35] = "ALTP2M",
+    [36] = "X87_FIP_WIDTH",
+    [37] = "VM86_TSS_SIZED",
+    [38] = "MCA_CAP",
+  },
+  HVM_PARAMS_SENT = {
+    [1] = true,
+    [4] = true,
+    [5] = true,
+    [6] = true,
+    [9] = true,
+    [12] = true,
+    [15] = true,
+    [17] = true,
+    [19] = true,
+    [27] = true,
+    [28] = true,
+    [29] = true,
+    [32] = true,
+    [33] = true,
+    [34] = true,
+    [36] = true,
+    [37] = true,
+    [38] = true,
+  },
+  HVM_SAVE_TYPE = {
+    [0] = "END",
+    [1] = "HEADER",
+    [2] = "CPU",
+    [3] = "PIC",
+    [4] = "IOAPIC",
+    [5] = "LAPIC",
+    [6] = "LAPIC_REGS",
+    [7] = "PCI_IRQ",
+    [8] = "ISA_IRQ",
+    [9] = "PCI_LINK",
+    [10] = "PIT",
+    [11] = "RTC",
+    [12] = "HPET",
+    [13] = "PMTIMER",
+    [14] = "MTRR",
+    [15] = "VIRIDIAN_DOMAIN",
+    [16] = "CPU_XSAVE",
+    [17] = "VIRIDIAN_VCPU",
+    [18] = "VMCE_VCPU",
+    [19] = "TSC_ADJUST",
+    [20] = "CPU_MSR",
+  },
+  SECTION_LENGTHS = {
+    [1] = { 24 },
+    [2] = { 1024, 1032 },
+    [3] = { 8 },
+    [4] = { 400 },
+    [5] = { 24, 32 },
+    [6] = { 1024 },
+    [7] = { 16 },
+    [8] = { 8 },
+    [9] = { 8 },
+    [10] = { 56 },
+    [11] = { 16, 24 },
+    [12] = { 1048 },
+    [13] = { 8 },
+    [14] = { 240 },
+    [15] = { 32 },
+    [17] = { 8, 16, 216 },
+    [18] = { 24, 32 },
+    [19] = { 8 },
+  },
+  LAST_SECTION = 20,
   LONGEST_JSON = 1048576,
   LARGEST_MEMBER = 9007199254740991,
 }
@@ -15971,6 +17036,7 @@ do
     return setmetatable({
       flow = flow,
       role = nil, -- "forward" or "reverse"
+      begun = false, -- stream offset 0 is known to be its first byte
       framer = framer.new("START", 0),
       search = nil, -- in place of the framer while framing is lost
       position = 0, -- stream offset of the next byte
@@ -16371,6 +17437,7 @@ do
       mode = "unknown",
       entry = "unknown", -- what the stream begins with: xl, libxl, libxc, legacy
       guest = "", -- guest type as the domain header says
+      checked = nil, -- what `check` remembers
       announced = false, -- known to be a migration
       uninteresting = false, -- known to be none
       early = 0, -- notes made before it was known to be a migration
@@ -16475,6 +17542,1325 @@ do
       new.behind = 0
     end
     return preview
+  end
+end
+
+-- =========================================================================================================== check ==
+-- What is wrong with a record: the rules of stream.md section 7 that can be judged here, with the same ids.
+-- Mirrors dissector/check of xendissect: conditions by the table CONDITIONS, the others one small function each.
+--
+-- Each unit is judged once, when its head and what is wanted of its body are there, in the order of its direction;
+-- what is found goes into unit.found: an array of {id=, text=, offset=}. What was not captured is not judged.
+
+local check = {}
+
+do
+  local byte, sub, floor = string.byte, string.sub, math.floor
+  local BODY_LENGTH = 4 -- where the length stands in a record header
+  local FULL_BATCH = CONST.MAX_BATCH_SIZE
+  local TERA = 4294967296.0
+  local LIST = -1 -- what BACK_CHANNEL_ORDER calls a dirty list
+  local NEW, READY = 0, 2
+
+  -- What a direction begins with: at offset 0 it is the beginning even if the capture has no SYN.
+  local HEADS = {
+    ["xl.SAVE_FILE_HEADER"] = true,
+    ["xl.BANNER"] = true,
+    ["libxl.STREAM_HEADER"] = true,
+    ["libxc.IMAGE_HEADER"] = true,
+  }
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- What is remembered of a migration
+
+  local function new_half()
+    return {
+      first = nil, -- the first unit
+      last = nil, -- facts about the unit before
+      adjoins = false, -- the present unit follows directly on it
+      whole = false, -- every unit from the first byte of the stream on was seen
+      count = {}, -- units before the present one, by definition
+      stage = {}, -- likewise, since the last CHECKPOINT_END
+      staged = 0, -- how many that are
+      stage_whole = false,
+      behind = 0, -- stream offset behind `last`
+    }
+  end
+
+  -- Everything that is remembered of a connection.
+  function check.session()
+    return {
+      halves = { forward = new_half(), reverse = new_half() },
+      flags = nil, -- mandatory_flags of the xl header
+      kind = "", -- pv, hvm or pvh as the configuration says
+      options = nil, -- of the libxl header
+      version = nil, -- of the libxc stream
+      guest = "", -- PV or HVM as the domain header says
+      xen = nil, -- {major, minor} likewise
+      converted = false,
+      width = nil, -- bytes of a word of a PV guest
+      max_pfn = nil,
+      inside = false, -- between CHECKPOINT and CHECKPOINT_END; "unknown" when that is not known
+      vcpu0 = false, -- its registers came
+      certain = true, -- the list of every PAGE_DATA was seen
+      highest = -1, -- greatest pfn of those
+      first_pass = true, -- it goes on
+      expected = 0, -- the pfn with which it does
+      told = false, -- a hole in it was reported
+      last_batch = nil, -- {count, last pfn}
+      status = nil, -- in the last report of the receiver
+      checkpoint = nil, -- the first CHECKPOINT
+    }
+  end
+
+  local function seen(half, key)
+    return half.count[key] or 0
+  end
+
+  local function meet(half, unit, begun)
+    if half.last == nil then
+      half.first = unit
+      half.whole = unit.offset == 0 and (begun or HEADS[unit.record.key] or false)
+      half.stage_whole = half.whole
+      return
+    end
+    half.adjoins = unit.offset == half.behind
+    if not half.adjoins then
+      half.whole, half.stage_whole = false, false
+    end
+  end
+
+  local function original(session)
+    return not session.converted and (session.options ~= nil or session.xen ~= nil)
+  end
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- Bodies
+
+  local places = {}
+
+  -- Where a field of a definition stands, and the field; nothing before it varies in size.
+  local function place(record, name)
+    local known = places[record] or {}
+    places[record] = known
+    if known[name] == nil then
+      local at = 0
+      for _, element in ipairs(record.body) do
+        if element.kind == "field" and element.name == name then
+          known[name] = { at = at, element = element }
+          break
+        end
+        at = at + (element.size or element.length)
+      end
+    end
+    return known[name]
+  end
+
+  -- An integer of a body; nil where the bytes end before it.
+  local function number(unit, name)
+    local found = place(unit.record, name)
+    local element = found.element
+    if #unit.body < found.at + element.size then
+      return nil
+    end
+    return codec.uint(unit.body, found.at + 1, element.size, element.order or unit.order)
+  end
+
+  local function in_body(unit, offset)
+    return offset + (unit.type_id and unit.header_size or 0)
+  end
+
+  -- Whether all bytes of the body are there.
+  local function whole(unit, one)
+    return (unit.body_length == nil or #unit.body >= unit.body_length) and #follower.missing(one, unit) == 0
+  end
+
+  local function text_of(value)
+    return type(value) == "number" and string.format("%.0f", value) or tostring(value)
+  end
+
+  local function hex(value)
+    local high, low = floor(value / TERA), value % TERA
+    return high > 0 and string.format("0x%x%08x", high, low) or string.format("0x%x", low)
+  end
+
+  -- The 64 bits at `at` (from 1) in hexadecimal: a number may be too large for Lua's.
+  local function hex64(raw, at, order)
+    local low, high = codec.halves(raw, at, order)
+    return high > 0 and string.format("0x%x%08x", high, low) or string.format("0x%x", low)
+  end
+
+  -- The same in decimal digits.
+  local function decimal64(raw, at, order)
+    local low, high = codec.halves(raw, at, order)
+    local digits = {}
+    while high > 0 or low > 0 do
+      local rest = high % 10 * TERA + low
+      high, low = floor(high / 10), floor(rest / 10)
+      table.insert(digits, 1, string.format("%.0f", rest % 10))
+    end
+    return #digits > 0 and table.concat(digits) or "0"
+  end
+
+  local function spaced(raw)
+    return framer.hex(raw, " ")
+  end
+
+  local function more_text(count, where)
+    return count > 1 and " (and " .. text_of(count - 1) .. " more" .. where .. ")" or ""
+  end
+
+  -- Whether a record is a CHECKPOINT_STATE: with a wrong length it is read as the libxc record with the same number.
+  local function is_state(unit, session)
+    local key, half = unit.record.key, session.halves.forward
+    local follows = half.adjoins and half.last ~= nil and half.last.key == "libxl.CHECKPOINT_END"
+    return key == "libxl.CHECKPOINT_STATE" or (key == "libxc.X86_PV_VCPU_EXTENDED" and follows)
+  end
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- Findings
+
+  local function tell(unit, id, at, facts)
+    local shown = {}
+    for name, value in pairs(facts or {}) do
+      shown[name] = text_of(value)
+    end
+    local text = RULES[id].text:gsub("{([%w_]+):?(#?x?)}", function(name, form)
+      local value = facts[name]
+      return form == "#x" and type(value) == "number" and hex(value) or shown[name]
+    end)
+    unit.found = unit.found or {}
+    unit.found[#unit.found + 1] = { id = id, text = text, offset = unit.offset + at }
+  end
+
+  local function wrong_length(unit, id, facts)
+    facts = facts or {}
+    facts.what, facts.length = unit.name, unit.body_length
+    tell(unit, id, BODY_LENGTH, facts)
+  end
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- Conditions
+
+  -- Whether two integers below 2^32 have a bit in common.
+  local function common_bits(one, other)
+    while one > 0 and other > 0 do
+      if one % 2 == 1 and other % 2 == 1 then
+        return true
+      end
+      one, other = floor(one / 2), floor(other / 2)
+    end
+    return false
+  end
+
+  local WHEN = {
+    forward = function(_, _, role) return role == "forward" end,
+    reverse = function(_, _, role) return role == "reverse" end,
+    v2 = function(_, session) return session.version == 2 end,
+    original = function(_, session) return original(session) end,
+    inside = function(_, session) return session.inside == true end,
+    outside = function(_, session) return session.inside == false end,
+    ["not a state"] = function(unit, session) return not is_state(unit, session) end,
+    ["has a head"] = function(unit) return unit.body_length >= 8 end,
+  }
+
+  local function among(list, value)
+    for _, one in ipairs(list) do
+      if one == value then
+        return true
+      end
+    end
+    return false
+  end
+
+  local function value_breaks(one, value)
+    if one.zero and common_bits(value, one.zero) then
+      return true
+    elseif one.ones and common_bits(4294967295 - value, one.ones) then
+      return true
+    elseif among(one.forbidden, value) then
+      return true
+    end
+    return (#one.allowed > 0 and not among(one.allowed, value)) or (one.maximum ~= nil and value > one.maximum)
+  end
+
+  local function value_text(one, unit)
+    local name = one.tells or one.field
+    local value = number(unit, name)
+    local names = place(unit.record, name).element.names
+    local word = value and names and names.kind == "enum" and names.values[value]
+    if word then
+      return text_of(value) .. " (" .. word .. ")"
+    elseif one.said then
+      return one.said .. text_of(value)
+    end
+    return value
+  end
+
+  local function judge(one, unit, session, role)
+    if one.behind and seen(session.halves.forward, one.behind) == 0 then
+      return
+    elseif one.length and (unit.body_length == nil or codec.allows(one.length, unit.body_length)) then
+      return
+    end
+    local value = one.field and number(unit, one.field)
+    if one.field and not (value and value_breaks(one, value)) then
+      return
+    end
+    for _, name in ipairs(one.when) do
+      if not WHEN[name](unit, session, role) then
+        return
+      end
+    end
+    local at = one.length and BODY_LENGTH or 0
+    local facts = { what = unit.name, length = unit.body_length, field = one.field }
+    facts.step = one.length and one.length.step
+    if one.field then
+      at = in_body(unit, place(unit.record, one.field).at)
+      facts.found = value_text(one, unit)
+    end
+    tell(unit, one.id, at, facts)
+  end
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- Rules with logic: id -> the records they look at, and the function
+
+  local TESTS, ORDER = {}, {}
+
+  local function test(id, on, judges)
+    ORDER[#ORDER + 1] = id
+    for _, key in ipairs(on) do
+      TESTS[key] = TESTS[key] or {}
+      TESTS[key][#TESTS[key] + 1] = { id = id, judges = judges }
+    end
+  end
+
+  -- xl ---------------------------------------------------------------------------------------------------------------
+
+  test("xl.save_file_header.byteorder", { "xl.SAVE_FILE_HEADER" }, function(unit, _, id)
+    local found = sub(unit.body, 33, 36)
+    if #found == 4 and found ~= "\4\3\2\1" then
+      tell(unit, id, 32, { found = spaced(found) })
+    end
+  end)
+
+  test("xl.config.length", { "xl.CONFIG" }, function(unit, _, id)
+    local length = number(unit, "config_len")
+    if unit.size < 4 then
+      tell(unit, id, 0, { size = unit.size, problem = "expected none, or at least 4" })
+    elseif length and 4 + length > unit.size then
+      local said = "config_len " .. text_of(length) .. ", expected at most " .. text_of(unit.size - 4)
+      tell(unit, id, 0, { size = unit.size, problem = said })
+    end
+  end)
+
+  test("xl.config.surplus", { "xl.CONFIG", "xl.SAVE_FILE_HEADER" }, function(unit, _, id)
+    if unit.name == "SAVE_FILE_HEADER" then
+      if number(unit, "optional_data_len") == 0 then
+        tell(unit, id, 44, { size = 0, expected = "more than 4" })
+      end
+      return
+    end
+    local length = number(unit, "config_len")
+    if length and 4 + length < unit.size then
+      tell(unit, id, 4 + length, { size = unit.size, expected = 4 + length })
+    end
+  end)
+
+  -- The characters of UTF-8, as patterns.
+  local CHARACTERS = {
+    "^[\0-\127]+()",
+    "^[\194-\223][\128-\191]()",
+    "^\224[\160-\191][\128-\191]()",
+    "^[\225-\236\238\239][\128-\191][\128-\191]()",
+    "^\237[\128-\159][\128-\191]()",
+    "^\240[\144-\191][\128-\191][\128-\191]()",
+    "^[\241-\243][\128-\191][\128-\191][\128-\191]()",
+    "^\244[\128-\143][\128-\191][\128-\191]()",
+  }
+
+  local function is_utf8(text)
+    local at = 1
+    while at <= #text do
+      local behind
+      for _, pattern in ipairs(CHARACTERS) do
+        behind = behind or text:match(pattern, at)
+      end
+      if not behind then
+        return false
+      end
+      at = behind
+    end
+    return true
+  end
+
+  -- The members of a configuration; nil when it is no JSON object.
+  local function configuration(text)
+    local raw = text:gsub("\0+$", "")
+    if not raw:find("^[ \t\r\n]*{") or not is_utf8(raw) then
+      return nil
+    end
+    local found = json.parse(raw)
+    return type(found) == "table" and found or nil
+  end
+
+  local function config_text(unit)
+    return sub(unit.body, 5, 4 + (number(unit, "config_len") or 0))
+  end
+
+  test("xl.config.json", { "xl.CONFIG" }, function(unit, session, id, _, one)
+    local length = number(unit, "config_len")
+    local is_json = session.flags and session.flags % 2 == 1
+    if not is_json or not length or 4 + length > unit.size or #unit.body < unit.size or not whole(unit, one) then
+      return
+    end
+    local text = config_text(unit)
+    local nul = text:find("\0", 1, true)
+    if not nul then
+      tell(unit, id, 4 + #text - 1, { problem = "has no NUL at its end" })
+    elseif nul < #text then
+      tell(unit, id, 3 + nul, { problem = "has a NUL at byte " .. text_of(nul - 1) .. " of " .. text_of(#text) })
+    elseif #text <= CONST.LONGEST_JSON and not configuration(text) then
+      tell(unit, id, 4, { problem = "is no JSON object" })
+    end
+  end)
+
+  test("xl.permission", { "xl.GO" }, function(unit, session, id, role)
+    if role == "reverse" and session.status == 0 then
+      local said = "the target hands back the permission to resume although it reported success"
+      tell(unit, id, 0, { problem = said })
+    end
+  end)
+
+  test("xl.banner_first", { "xl.BANNER", "xl.SAVE_FILE_HEADER" }, function(unit, session, id, role)
+    local other = session.halves[role == "forward" and "reverse" or "forward"].first
+    if not other then
+      return
+    end
+    local banner, header = unit, other
+    if unit.record.key ~= "xl.BANNER" then
+      banner, header = other, unit
+    end
+    if banner.record.key ~= "xl.BANNER" or header.record.key ~= "xl.SAVE_FILE_HEADER" then
+      return
+    elseif header.first_frame < banner.first_frame then
+      tell(header, id, 0)
+    end
+  end)
+
+  -- libxl ------------------------------------------------------------------------------------------------------------
+
+  local EMULATOR = { "libxl.EMULATOR_XENSTORE_DATA", "libxl.EMULATOR_CONTEXT" }
+
+  test("libxl.record.unknown", { "libxl.UNKNOWN" }, function(unit, _, id)
+    tell(unit, id, 0, { found = unit.type_id })
+  end)
+
+  test("libxl.emulator.guest_type", EMULATOR, function(unit, session, id)
+    if session.guest == "PV" or session.kind == "pv" or session.kind == "pvh" then
+      tell(unit, id, 0, { what = unit.name, guest = session.kind == "pvh" and "PVH" or "PV" })
+    end
+  end)
+
+  test("libxl.emulator_context.magic", { "libxl.EMULATOR_CONTEXT" }, function(unit, _, id)
+    local signature = unit.record.signature
+    local found = sub(unit.body, signature.at + 1, signature.at + #signature.text)
+    if found ~= sub(signature.text, 1, #found) then
+      tell(unit, id, in_body(unit, signature.at), { found = spaced(found) })
+    end
+  end)
+
+  -- Bytes that are no ASCII as Python's backslashreplace shows them.
+  local function ascii(text)
+    return (text:gsub("[\128-\255]", function(one) return string.format("\\x%02x", byte(one)) end))
+  end
+
+  test("libxl.xenstore_data.form", { "libxl.EMULATOR_XENSTORE_DATA" }, function(unit, _, id, _, one)
+    if not whole(unit, one) then
+      return
+    end
+    local body, at = unit.body, 8
+    while at < #body do
+      local nul = body:find("\0", at + 1, true)
+      local last = nul and body:find("\0", nul + 1, true)
+      local key = nul and sub(body, at + 1, nul - 1)
+      local problem
+      if not last then
+        problem = "end before the NUL of a " .. (nul and "value" or "key")
+      elseif key == "" then
+        problem = "have an empty key"
+      elseif sub(key, 1, 1) == "/" then
+        problem = "have the absolute key " .. ascii(key)
+      end
+      if problem then
+        tell(unit, id, in_body(unit, at), { problem = problem })
+        return
+      end
+      at = last
+    end
+  end)
+
+  local ESCAPED = { ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" }
+
+  -- A text as Python's repr shows it.
+  local function quoted(text)
+    local shown = ascii(text):gsub("\\", "\\\\"):gsub("[%c\127]", function(one)
+      return ESCAPED[one] or string.format("\\x%02x", byte(one))
+    end)
+    if shown:find("'", 1, true) and not shown:find('"', 1, true) then
+      return '"' .. shown .. '"'
+    end
+    return "'" .. shown:gsub("'", "\\'") .. "'"
+  end
+
+  test("libxl.xenstore_data.key", { "libxl.EMULATOR_XENSTORE_DATA" }, function(unit, _, id)
+    local body, at, is_key = unit.body, 8, true
+    while true do
+      local nul = body:find("\0", at + 1, true)
+      if not nul then
+        return
+      end
+      local strange = is_key and body:find("[^A-Za-z0-9/_@%-]", at + 1) or nul
+      if strange < nul then
+        tell(unit, id, in_body(unit, strange - 1), { found = quoted(sub(body, at + 1, nul - 1)) })
+        return
+      end
+      at, is_key = nul, not is_key
+    end
+  end)
+
+  local FIRST = { "libxl.LIBXC_CONTEXT", EMULATOR[1], EMULATOR[2], "libxl.END" }
+  test("libxl.libxc_context.order", FIRST, function(unit, session, id)
+    local half = session.halves.forward
+    if unit.name == "LIBXC_CONTEXT" then
+      if seen(half, "libxl.LIBXC_CONTEXT") > 0 then
+        tell(unit, id, 0, { problem = "a second LIBXC_CONTEXT" })
+      end
+    elseif half.adjoins and half.last and half.last.key == "libxl.STREAM_HEADER" then
+      tell(unit, id, 0, { problem = "the first libxl record is " .. unit.name })
+    end
+  end)
+
+  local STATE = { "libxl.CHECKPOINT_STATE", "libxc.X86_PV_VCPU_EXTENDED" }
+
+  test("libxl.checkpoint_state.too_short", STATE, function(unit, session, id)
+    if unit.body_length < 4 and is_state(unit, session) then
+      wrong_length(unit, id)
+    end
+  end)
+
+  test("libxl.checkpoint_state.length", STATE, function(unit, session, id)
+    if unit.body_length > 4 and is_state(unit, session) then
+      wrong_length(unit, id)
+    end
+  end)
+
+  -- libxc ------------------------------------------------------------------------------------------------------------
+
+  test("record.unknown_optional_buffered", { "libxc.UNKNOWN" }, function(unit, session, id)
+    if unit.type_id >= CONST.OPTIONAL_RECORD and seen(session.halves.forward, "libxc.CHECKPOINT") > 0 then
+      tell(unit, id, 0, { found = unit.type_id })
+    end
+  end)
+
+  local OF_A_GUEST = {}
+  for _, record in ipairs(ALL_RECORDS) do
+    if record.layer == "libxc" and record.guests ~= "any" and record.direction ~= "reverse" then
+      OF_A_GUEST[#OF_A_GUEST + 1] = record.key
+    end
+  end
+  test("libxc.record.guest_type", OF_A_GUEST, function(unit, session, id, role)
+    local wanted, guest = unit.record.guests, session.guest
+    if role == "forward" and guest ~= "" and wanted ~= guest and not is_state(unit, session) then
+      tell(unit, id, 0, { what = unit.name, wanted = wanted, guest = guest })
+    end
+  end)
+
+  test("libxc.static_data_end.missing", { "libxc.PAGE_DATA", "libxc.X86_PV_P2M_FRAMES" }, function(unit, session, id)
+    local half = session.halves.forward
+    if session.version ~= 3 or not half.whole or seen(half, "libxc.STATIC_DATA_END") > 0 then
+      return
+    elseif seen(half, "libxc.PAGE_DATA") == 0 and seen(half, "libxc.X86_PV_P2M_FRAMES") == 0 then
+      tell(unit, id, 0, { what = unit.name })
+    end
+  end)
+
+  test("libxc.policy.absent", { "libxc.STATIC_DATA_END" }, function(unit, session, id)
+    local half = session.halves.forward
+    if session.version ~= 3 or not half.whole or seen(half, "libxc.STATIC_DATA_END") > 0 then
+      return
+    end
+    for _, name in ipairs({ "X86_CPUID_POLICY", "X86_MSR_POLICY" }) do
+      if seen(half, "libxc." .. name) == 0 then
+        tell(unit, id, 0, { what = name })
+      end
+    end
+  end)
+
+  test("libxc.x86_msr_policy.flags", { "libxc.X86_MSR_POLICY" }, function(unit, _, id)
+    for at = 0, #unit.body - 16, 16 do
+      local flags = codec.uint(unit.body, at + 5, 4, unit.order)
+      if flags > 0 then
+        tell(unit, id, in_body(unit, at + 4), { found = flags, index = codec.uint(unit.body, at + 1, 4, unit.order) })
+        return
+      end
+    end
+  end)
+
+  local NO_SUBLEAF = 0xFFFFFFFF
+
+  -- A leaf with its subleaf, if it has one, or (subleaf nil) an MSR.
+  local function entry_of(index, subleaf)
+    return hex(index) .. (subleaf and subleaf ~= NO_SUBLEAF and "/" .. hex(subleaf) or "")
+  end
+
+  test("libxc.policy.order", { "libxc.X86_CPUID_POLICY", "libxc.X86_MSR_POLICY" }, function(unit, _, id)
+    local leaves = unit.name == "X86_CPUID_POLICY"
+    local size = leaves and 24 or 16
+    local before, subleaf_before
+    for at = 0, #unit.body - size, size do
+      local index = codec.uint(unit.body, at + 1, 4, unit.order)
+      local subleaf = leaves and codec.uint(unit.body, at + 5, 4, unit.order) or nil
+      if before and (index < before or (index == before and (subleaf or 0) <= (subleaf_before or 0))) then
+        local entry, behind = entry_of(index, subleaf), entry_of(before, subleaf_before)
+        tell(unit, id, in_body(unit, at), { what = unit.name, entry = entry, before = behind })
+        return
+      end
+      before, subleaf_before = index, subleaf
+    end
+  end)
+
+  -- PAGE_DATA --------------------------------------------------------------------------------------------------------
+
+  local HVM_TYPES = { [0] = true, [13] = true, [14] = true, [15] = true }
+  local XALLOC = 14
+
+  -- One walk along the list of a PAGE_DATA, for all of its rules. Of each kind of wrong entry, `numbers` says how many
+  -- there are, and `firsts` has the first: {index=(from 0), pfn=, before=(the pfn before it), word=(its page type)}.
+  local function scan(unit, session)
+    local body, order = unit.body, unit.order
+    if #body < 8 then
+      return nil
+    end
+    local count = codec.uint(body, 1, 4, order)
+    local there = math.min(count, floor((#body - 8) / 8))
+    local found = { count = count, there = there, whole = there == count, numbers = {}, firsts = {} }
+    local numbers, firsts = found.numbers, found.firsts
+    local names, carries = CONST.PAGE_TYPE, CONST.DATA_PAGE_TYPES
+    local maximum = session.guest == "PV" and session.max_pfn or math.huge
+    local is_hvm, before, highest, pages = session.guest == "HVM", -1, -1, 0
+
+    local function note(kind, index, pfn, word)
+      if not numbers[kind] then
+        numbers[kind], firsts[kind] = 0, { index = index, pfn = pfn, before = before, word = word }
+      end
+      numbers[kind] = numbers[kind] + 1
+    end
+
+    for index = 0, there - 1 do
+      local at = 9 + 8 * index
+      local b1, b2, b3, b4, b5, b6, b7, b8 = byte(body, at, at + 7)
+      if order == "big" then
+        b1, b2, b3, b4, b5, b6, b7, b8 = b8, b7, b6, b5, b4, b3, b2, b1
+      end
+      local pfn = b1 + b2 * 256 + b3 * 65536 + b4 * 16777216
+      if b5 + b6 + b7 > 0 then
+        pfn = pfn + (b5 + b6 * 256 + b7 % 16 * 65536) * TERA
+      end
+      local nibble = (b8 - b8 % 16) / 16
+      if carries[nibble] then
+        pages = pages + 1
+      end
+      if b7 > 15 or b8 ~= 16 * nibble then
+        note("reserved", index, pfn)
+      end
+      if nibble > 0 then
+        if not names[nibble] then
+          note("type", index, pfn, nibble)
+        elseif is_hvm and not HVM_TYPES[nibble] then
+          note("hvm_type", index, pfn, nibble)
+        end
+        if nibble == XALLOC then
+          note("xalloc", index, pfn)
+        end
+      end
+      if pfn <= before then
+        note("order", index, pfn)
+      end
+      if pfn > maximum then
+        note("pfn", index, pfn)
+      end
+      if pfn > highest then
+        highest = pfn
+      end
+      before = pfn
+    end
+    found.pages, found.highest = pages, highest
+    found.first = there > 0 and codec.entries(sub(body, 9, 16), order)[1] or nil
+    found.last = before
+    return found
+  end
+
+  local function entry_at(unit, index)
+    return in_body(unit, 8 + 8 * index)
+  end
+
+  local function tell_entry(unit, id, list, kind, facts)
+    local first = list and list.firsts[kind]
+    if first then
+      facts = facts or {}
+      facts.pfn, facts.before = first.pfn, first.before
+      facts.more = more_text(list.numbers[kind], " in this record")
+      tell(unit, id, entry_at(unit, first.index), facts)
+    end
+  end
+
+  local PAGE_DATA = { "libxc.PAGE_DATA" }
+
+  test("libxc.page_data.length", PAGE_DATA, function(unit, _, id, _, _, list)
+    local length = unit.body_length
+    if length < 8 then
+      tell(unit, id, BODY_LENGTH, { length = length, expected = "at least 16" })
+    elseif not list then
+      return
+    elseif list.count == 0 then
+      tell(unit, id, in_body(unit, 0), { length = length, expected = "a count of at least 1" })
+    elseif 8 + 8 * list.count > length then
+      local said = "at least " .. text_of(8 + 8 * list.count) .. " for " .. text_of(list.count) .. " pfns"
+      tell(unit, id, BODY_LENGTH, { length = length, expected = said })
+    elseif list.whole and not list.numbers.type then
+      local expected = 8 + 8 * list.count + CONST.PAGE_SIZE * list.pages
+      if expected ~= length then
+        local said = text_of(expected) .. " for " .. text_of(list.count) .. " pfns with " .. text_of(list.pages)
+        tell(unit, id, BODY_LENGTH, { length = length, expected = said .. " pages of contents" })
+      end
+    end
+  end)
+
+  test("libxc.page_data.type", PAGE_DATA, function(unit, _, id, _, _, list)
+    tell_entry(unit, id, list, "type", { found = list and list.firsts.type and list.firsts.type.word })
+  end)
+
+  test("libxc.page_data.reserved", PAGE_DATA, function(unit, _, id, _, _, list)
+    local word = number(unit, "reserved")
+    if word and word > 0 then
+      tell(unit, id, in_body(unit, 4), { problem = "reserved word " .. hex(word) })
+      return
+    end
+    local first = list and list.firsts.reserved
+    if first then
+      local low, high = codec.halves(unit.body, 9 + 8 * first.index, unit.order)
+      local said = string.format("reserved bits of entry %.0f (0x%08x%08x)", first.index, high, low)
+      tell(unit, id, entry_at(unit, first.index), { problem = said })
+    end
+  end)
+
+  test("libxc.page_data.order", PAGE_DATA, function(unit, _, id, _, _, list)
+    tell_entry(unit, id, list, "order")
+  end)
+
+  test("libxc.page_data.pfn", PAGE_DATA, function(unit, session, id, _, _, list)
+    tell_entry(unit, id, list, "pfn", { maximum = session.max_pfn })
+  end)
+
+  test("libxc.page_data.hvm_type", PAGE_DATA, function(unit, _, id, _, _, list)
+    local first = list and list.firsts.hvm_type
+    tell_entry(unit, id, list, "hvm_type", { name = first and CONST.PAGE_TYPE[first.word] })
+  end)
+
+  test("libxc.page_data.xalloc", PAGE_DATA, function(unit, session, id, _, _, list)
+    if original(session) then
+      tell_entry(unit, id, list, "xalloc")
+    end
+  end)
+
+  -- Whether a PAGE_DATA that begins with pfn `first` begins another pass.
+  local function begins_pass(session, first)
+    local last = session.last_batch
+    return last ~= nil and (last[1] < FULL_BATCH or first <= last[2])
+  end
+
+  test("libxc.page_data.first_pass", PAGE_DATA, function(unit, session, id, _, _, list)
+    local certain = original(session) and session.halves.forward.whole and session.certain
+    if not session.first_pass or session.told or not certain or not list or not list.whole or list.there == 0 then
+      return
+    elseif begins_pass(session, list.first) then
+      return
+    end
+    local expected = session.expected
+    if not list.firsts.order and list.first <= expected and list.last == list.first + list.there - 1 then
+      return -- without gaps
+    end
+    for index = 0, list.there - 1 do
+      local low, high = codec.halves(unit.body, 9 + 8 * index, unit.order)
+      local pfn = high % 1048576 * TERA + low
+      if pfn > expected then
+        session.told = true
+        tell(unit, id, entry_at(unit, index), { before = math.max(0, expected - 1), pfn = pfn })
+        return
+      end
+      expected = pfn + 1
+    end
+  end)
+
+  -- PV guests, and the end of a checkpoint ---------------------------------------------------------------------------
+
+  local VCPU = {
+    "libxc.X86_PV_VCPU_BASIC",
+    "libxc.X86_PV_VCPU_EXTENDED",
+    "libxc.X86_PV_VCPU_XSAVE",
+    "libxc.X86_PV_VCPU_MSRS",
+  }
+  local CLOSING = { "libxc.END", "libxc.CHECKPOINT" }
+  local BASIC = { [4] = 2800, [8] = 5168 } -- width of the guest -> bytes of vcpu_guest_context
+
+  local PV_INFO_ORDER = { "libxc.X86_PV_INFO", "libxc.X86_PV_P2M_FRAMES", "libxc.SHARED_INFO" }
+  test("libxc.x86_pv_info.order", PV_INFO_ORDER, function(unit, session, id)
+    local half = session.halves.forward
+    local known = seen(half, "libxc.X86_PV_INFO") > 0
+    if unit.name == "X86_PV_INFO" then
+      if known then
+        tell(unit, id, 0, { problem = "a second X86_PV_INFO" })
+      end
+    elseif half.whole and not known and seen(half, unit.record.key) == 0 then
+      tell(unit, id, 0, { problem = unit.name .. " without X86_PV_INFO" })
+    end
+  end)
+
+  test("libxc.x86_pv_info.value", { "libxc.X86_PV_INFO" }, function(unit, _, id)
+    if unit.body_length < 8 then
+      tell(unit, id, BODY_LENGTH, { problem = "body_length " .. text_of(unit.body_length) })
+      return
+    end
+    local width, levels = number(unit, "guest_width"), number(unit, "pt_levels")
+    if width and levels and not (width == 4 and levels == 3) and not (width == 8 and levels == 4) then
+      local said = "guest_width " .. text_of(width) .. " and pt_levels " .. text_of(levels)
+      tell(unit, id, in_body(unit, 0), { problem = said })
+    end
+  end)
+
+  test("libxc.x86_pv_p2m_frames.range", { "libxc.X86_PV_P2M_FRAMES" }, function(unit, session, id)
+    local length = unit.body_length
+    if length < 8 then
+      local said = "body_length " .. text_of(length) .. ", expected at least 8"
+      tell(unit, id, BODY_LENGTH, { problem = said })
+      return
+    end
+    local first, last = number(unit, "p2m_start_pfn"), number(unit, "p2m_end_pfn")
+    if not first or not last then
+      return
+    elseif first > last then
+      local said = "p2m_start_pfn " .. hex(first) .. " is greater than p2m_end_pfn " .. hex(last)
+      tell(unit, id, in_body(unit, 0), { problem = said })
+    elseif session.width then
+      local per_frame = floor(CONST.PAGE_SIZE / session.width)
+      local frames = floor(last / per_frame) + 1 - floor(first / per_frame)
+      if length ~= 8 + 8 * frames then
+        local said = "body_length " .. text_of(length) .. ", expected " .. text_of(8 + 8 * frames) .. " for "
+        said = said .. text_of(frames) .. " frames of pfns " .. hex(first) .. " to " .. hex(last)
+        tell(unit, id, BODY_LENGTH, { problem = said })
+      end
+    end
+  end)
+
+  test("libxc.x86_pv_p2m_frames.order", PAGE_DATA, function(unit, session, id)
+    local half = session.halves.forward
+    local late = seen(half, "libxc.X86_PV_P2M_FRAMES") == 0 and seen(half, "libxc.PAGE_DATA") == 0
+    if session.guest == "PV" and half.whole and late then
+      tell(unit, id, 0)
+    end
+  end)
+
+  -- Which length was expected of a vcpu record; nil for a good one.
+  local function vcpu_expected(unit, blob, session)
+    if blob < 0 then
+      return "at least 8"
+    elseif unit.name == "X86_PV_VCPU_BASIC" then
+      local wanted = BASIC[session.width]
+      if wanted then
+        return blob ~= wanted and text_of(8 + wanted) or nil
+      end
+      return blob ~= BASIC[4] and blob ~= BASIC[8] and text_of(8 + BASIC[4]) .. " or " .. text_of(8 + BASIC[8]) or nil
+    elseif unit.name == "X86_PV_VCPU_EXTENDED" then
+      return blob > 128 and "at most 136" or nil
+    elseif unit.name == "X86_PV_VCPU_XSAVE" then
+      return blob < 16 and "at least 24" or nil
+    end
+    return blob % 16 > 0 and "8 + 16n" or nil
+  end
+
+  test("libxc.vcpu.length", VCPU, function(unit, session, id)
+    if unit.body_length == 8 or is_state(unit, session) then
+      return
+    end
+    local expected = vcpu_expected(unit, unit.body_length - 8, session)
+    if expected then
+      wrong_length(unit, id, { expected = expected })
+    end
+  end)
+
+  test("libxc.vcpu.empty", VCPU, function(unit, session, id)
+    if unit.body_length == 8 and not is_state(unit, session) then
+      wrong_length(unit, id)
+    end
+  end)
+
+  test("libxc.vcpu.basic_missing", CLOSING, function(unit, session, id)
+    if session.guest == "PV" and session.halves.forward.whole and not session.vcpu0 then
+      tell(unit, id, 0, { where = unit.name })
+    end
+  end)
+
+  test("libxc.x86_pv_vcpu_extended.inner", { "libxc.X86_PV_VCPU_EXTENDED" }, function(unit, session, id)
+    if is_state(unit, session) or not original(session) then
+      return
+    end
+    local vcpu, inner, size = number(unit, "vcpu_id"), number(unit, "vcpu"), number(unit, "size")
+    local blob = unit.body_length - 8
+    if inner and inner ~= vcpu then
+      local said = "inner vcpu " .. text_of(inner) .. ", expected vcpu_id " .. text_of(vcpu)
+      tell(unit, id, in_body(unit, 8), { problem = said })
+    elseif size and size ~= blob then
+      local said = "inner size " .. text_of(size) .. ", expected " .. text_of(blob) .. ", the bytes that are there"
+      tell(unit, id, in_body(unit, 12), { problem = said })
+    end
+  end)
+
+  -- Behind the last checkpoint of a 4.6 session END comes alone.
+  local function comes_alone(unit, half)
+    return unit.name == "END" and seen(half, "libxc.CHECKPOINT") > 0 and half.staged == 0
+  end
+
+  test("libxc.x86_tsc_info.count", CLOSING, function(unit, session, id)
+    local half = session.halves.forward
+    local found = half.stage["libxc.X86_TSC_INFO"] or 0
+    if half.stage_whole and found ~= 1 and not comes_alone(unit, half) then
+      tell(unit, id, 0, { count = found > 0 and found or "no", where = unit.name })
+    end
+  end)
+
+  -- HVM guests -------------------------------------------------------------------------------------------------------
+
+  test("libxc.hvm_params.length", { "libxc.HVM_PARAMS" }, function(unit, _, id)
+    local length, count = unit.body_length, number(unit, "count")
+    if length < 8 then
+      tell(unit, id, BODY_LENGTH, { length = length, expected = "at least 8" })
+    elseif count and length ~= 8 + 16 * count then
+      local said = text_of(8 + 16 * count) .. " for " .. text_of(count) .. " parameters"
+      tell(unit, id, BODY_LENGTH, { length = length, expected = said })
+    end
+  end)
+
+  test("libxc.hvm_params.index", { "libxc.HVM_PARAMS" }, function(unit, _, id)
+    local body = unit.body
+    local count = math.min(number(unit, "count") or 0, floor((#body - 8) / 16))
+    for at = 8, 8 + 16 * (count - 1), 16 do
+      local index = codec.uint(body, at + 1, 8, unit.order)
+      if not CONST.HVM_PARAMS_SENT[index] then
+        local name = CONST.HVM_PARAM[index]
+        local said = decimal64(body, at + 1, unit.order)
+        tell(unit, id, in_body(unit, at), { index = said, name = name and " (" .. name .. ")" or "" })
+        return
+      end
+    end
+  end)
+
+  test("libxc.hvm_context.missing", CLOSING, function(unit, session, id)
+    local half = session.halves.forward
+    local there = half.stage["libxc.HVM_CONTEXT"]
+    if session.guest == "HVM" and half.stage_whole and not there and not comes_alone(unit, half) then
+      tell(unit, id, 0, { where = unit.name })
+    end
+  end)
+
+  -- Goes along the chain in an HVM_CONTEXT, up to and with END: {at=, code=, length=, stop=} each time.
+  local function sections(body)
+    local at = 0
+    return function()
+      if not at or at + 8 > #body then
+        return nil
+      end
+      local code, length = codec.uint(body, at + 1, 2, "little"), codec.uint(body, at + 5, 4, "little")
+      local section = { at = at, code = code, length = length, stop = at + 8 + length }
+      at = code ~= 0 and section.stop or nil
+      return section
+    end
+  end
+
+  local MAGIC = "\134\18\56\84"
+
+  local function section_problem(section, body)
+    if section.at == 0 then
+      local magic = sub(body, 9, 12)
+      if section.code ~= 1 then
+        return "the first section has type " .. text_of(section.code) .. ", expected 1 (HEADER)"
+      elseif section.length ~= 24 then
+        return "HEADER of " .. text_of(section.length) .. " bytes, expected 24"
+      elseif magic ~= sub(MAGIC, 1, #magic) then
+        return "magic " .. spaced(magic) .. ", expected " .. spaced(MAGIC)
+      end
+    elseif section.code == 0 and section.length > 0 then
+      return "END has " .. text_of(section.length) .. " bytes, expected none"
+    end
+    return nil
+  end
+
+  local HVM_CONTEXT = { "libxc.HVM_CONTEXT" }
+
+  test("libxc.hvm_context.chain", HVM_CONTEXT, function(unit, _, id, _, one)
+    local body = unit.body
+    local complete, last = whole(unit, one), nil
+    for section in sections(body) do
+      last = section
+      local problem = section_problem(section, body)
+      if not problem and section.stop > #body and complete then
+        problem = "section type " .. text_of(section.code) .. " of " .. text_of(section.length)
+        problem = problem .. " bytes goes beyond the end"
+      end
+      if problem then
+        tell(unit, id, in_body(unit, section.at), { problem = problem })
+        return
+      end
+    end
+    if not complete or body == "" then
+      return
+    elseif not last or last.code ~= 0 then
+      tell(unit, id, in_body(unit, last and last.at or 0), { problem = "the chain does not end with END" })
+    elseif last.stop < #body then
+      tell(unit, id, in_body(unit, last.stop), { problem = text_of(#body - last.stop) .. " bytes behind END" })
+    end
+  end)
+
+  test("libxc.hvm_context.section", HVM_CONTEXT, function(unit, _, id)
+    for section in sections(unit.body) do
+      local known = CONST.SECTION_LENGTHS[section.code]
+      local problem
+      if section.code == 1 or section.stop > #unit.body then
+        problem = nil -- the matter of the rule above
+      elseif section.code > CONST.LAST_SECTION then
+        problem = "the last type is " .. text_of(CONST.LAST_SECTION)
+      elseif known and not among(known, section.length) then
+        problem = "expected " .. table.concat(known, " or ")
+      end
+      if problem then
+        local name = CONST.HVM_SAVE_TYPE[section.code] or text_of(section.code)
+        tell(unit, id, in_body(unit, section.at), { name = name, length = section.length, problem = problem })
+        return
+      end
+    end
+  end)
+
+  -- Checkpoints, and both directions ---------------------------------------------------------------------------------
+
+  test("libxl.checkpoint_state.place", { "libxl.CHECKPOINT_STATE" }, function(unit, session, id, role)
+    local half = session.halves.forward
+    local last = half.last
+    if role == "forward" and half.adjoins and last and last.key ~= "libxl.CHECKPOINT_END" then
+      tell(unit, id, 0, { before = last.layer .. " " .. last.name })
+    end
+  end)
+
+  -- The control id that comes next in the back channel, LIST for a list; nil if that is not known.
+  local function expected_step(session)
+    local half = session.halves.reverse
+    local last = half.last
+    if not last then
+      return half.whole and READY or nil
+    elseif not half.adjoins then
+      return nil
+    elseif last.key == "xl.BANNER" then
+      return READY
+    elseif last.key == "libxc.CHECKPOINT_DIRTY_PFN_LIST" then
+      return MACHINE.BACK_CHANNEL_ORDER[LIST]
+    end
+    return last.step and MACHINE.BACK_CHANNEL_ORDER[last.step]
+  end
+
+  local CONTROL_ID = place(RECORDS["libxl.CHECKPOINT_STATE"], "control_id").element.names.values
+
+  local function state_text(control)
+    local name = CONTROL_ID[control]
+    return name and text_of(control) .. " (" .. name .. ")" or text_of(control)
+  end
+
+  test("libxl.checkpoint_state.control_id", { "libxl.CHECKPOINT_STATE" }, function(unit, session, id, role)
+    local found = number(unit, "control_id")
+    if not found then
+      return
+    elseif role == "forward" then
+      if found ~= NEW then
+        tell(unit, id, in_body(unit, 0), { found = state_text(found), expected = "0 (NEW) from the primary" })
+      end
+      return
+    end
+    local expected = expected_step(session)
+    if found == NEW or found > 3 then
+      tell(unit, id, in_body(unit, 0), { found = state_text(found), expected = "1 to 3 from the secondary" })
+    elseif expected and found ~= expected and expected ~= LIST then
+      tell(unit, id, in_body(unit, 0), { found = state_text(found), expected = state_text(expected) })
+    end
+  end)
+
+  test("libxl.emulator_context.count", { "libxl.CHECKPOINT_END", "libxl.END" }, function(unit, session, id)
+    local half, xen = session.halves.forward, session.xen
+    local found = half.stage["libxl.EMULATOR_CONTEXT"] or 0
+    local may_lack = xen and xen[1] == 4 and xen[2] >= 7 and xen[2] <= 9
+    local wanted = (session.kind == "hvm" and not may_lack) or seen(half, "libxl.EMULATOR_CONTEXT") > 0
+    local finished = unit.name == "END" and seen(half, "libxl.CHECKPOINT_END") > 0 and not half.stage["libxc.END"]
+    local judged = half.stage_whole and session.guest == "HVM" and original(session) and not finished
+    if judged and (found > 1 or (wanted and found == 0)) then
+      tell(unit, id, 0, { count = found > 0 and found or "no", where = unit.name })
+    end
+  end)
+
+  test("libxc.verify.place", { "libxc.VERIFY", "libxc.CHECKPOINT" }, function(unit, session, id)
+    local half = session.halves.forward
+    local verified, checkpoints = seen(half, "libxc.VERIFY"), seen(half, "libxc.CHECKPOINT")
+    local problem
+    if unit.name == "CHECKPOINT" then
+      problem = verified > 0 and checkpoints == 0 and "CHECKPOINT behind VERIFY, which only plain migrations have"
+    elseif checkpoints > 0 then
+      problem = "VERIFY behind a CHECKPOINT"
+    elseif verified > 0 then
+      problem = "a second VERIFY"
+    end
+    if problem then
+      tell(unit, id, 0, { problem = problem })
+    end
+  end)
+
+  local READY_TEXT = RECORDS["xl.READY"].body[1].const:gsub("\0+$", "")
+  test("libxc.checkpoint.plain", { "libxc.CHECKPOINT", "xl.READY" }, function(unit, session, id)
+    if unit.name == "CHECKPOINT" then
+      if seen(session.halves.reverse, "xl.READY") > 0 then
+        tell(unit, id, 0, { found = READY_TEXT })
+      end
+    elseif session.checkpoint then
+      tell(session.checkpoint, id, 0, { found = READY_TEXT })
+    end
+  end)
+
+  test("libxc.end.after_checkpoint", { "libxc.END" }, function(unit, session, id)
+    local xen = session.xen
+    local is_46 = xen and xen[1] == 4 and xen[2] == 6
+    if seen(session.halves.forward, "libxc.CHECKPOINT") > 0 and not is_46 then
+      tell(unit, id, 0)
+    end
+  end)
+
+  local DIRTY_LIST = { "libxc.CHECKPOINT_DIRTY_PFN_LIST" }
+
+  test("libxc.checkpoint_dirty_pfn_list.pfn", DIRTY_LIST, function(unit, session, id, role)
+    if role ~= "reverse" or not session.halves.forward.whole or not session.certain or session.highest < 0 then
+      return
+    end
+    local size, first, number_wrong = session.highest + 1, nil, 0
+    for at = 1, #unit.body - 7, 8 do
+      if codec.uint(unit.body, at, 8, unit.order) >= size then
+        first = first or at
+        number_wrong = number_wrong + 1
+      end
+    end
+    if first then
+      local pfn = hex64(unit.body, first, unit.order)
+      tell(unit, id, in_body(unit, first - 1), { pfn = pfn, size = size, more = more_text(number_wrong, "") })
+    end
+  end)
+
+  test("libxc.checkpoint_dirty_pfn_list.order", DIRTY_LIST, function(unit, _, id, role)
+    local body, order = unit.body, unit.order
+    local last_low, last_high = -1, -1
+    for at = 1, role == "reverse" and #body - 7 or 0, 8 do
+      local low, high = codec.halves(body, at, order)
+      if high < last_high or (high == last_high and low <= last_low) then
+        local facts = { pfn = hex64(body, at, order), before = hex64(body, at - 8, order) }
+        tell(unit, id, in_body(unit, at - 1), facts)
+        return
+      end
+      last_low, last_high = low, high
+    end
+  end)
+
+  local LIST_PLACE = { "libxc.CHECKPOINT_DIRTY_PFN_LIST", "libxl.CHECKPOINT_STATE" }
+
+  local function step_name(name, step)
+    return step == nil and name or CONTROL_ID[step] or "control_id " .. text_of(step)
+  end
+
+  test("libxc.checkpoint_dirty_pfn_list.place", LIST_PLACE, function(unit, session, id, role)
+    local expected = role == "reverse" and expected_step(session)
+    if not expected then
+      return
+    elseif unit.name == "CHECKPOINT_DIRTY_PFN_LIST" then
+      if expected ~= LIST then
+        local last = session.halves.reverse.last
+        local where = last and "behind " .. step_name(last.name, last.step) or "at the beginning"
+        tell(unit, id, 0, { problem = "CHECKPOINT_DIRTY_PFN_LIST " .. where })
+      end
+    elseif expected == LIST then
+      local said = step_name(unit.name, number(unit, "control_id"))
+      tell(unit, id, 0, { problem = said .. " in place of the list" })
+    end
+  end)
+
+  test("colo.guest_type", { "libxl.CHECKPOINT_STATE" }, function(unit, session, id)
+    local key, halves = "libxl.CHECKPOINT_STATE", session.halves
+    if seen(halves.forward, key) > 0 or seen(halves.reverse, key) > 0 then
+      return
+    elseif session.guest == "PV" or session.kind == "pv" or session.kind == "pvh" then
+      tell(unit, id, 0, { guest = session.kind == "pvh" and "PVH" or "PV" })
+    end
+  end)
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- What a unit teaches about those behind it
+
+  local learn = {}
+
+  learn["xl.SAVE_FILE_HEADER"] = function(session, unit)
+    session.flags = number(unit, "mandatory_flags")
+  end
+
+  local KINDS = { pv = true, hvm = true, pvh = true }
+  learn["xl.CONFIG"] = function(session, unit, _, one)
+    local text = config_text(unit)
+    if #text > CONST.LONGEST_JSON or not whole(unit, one) then
+      return
+    end
+    local found = configuration(text)
+    local about = found and found.c_info
+    local kind = type(about) == "table" and about.type
+    session.kind = KINDS[kind] and kind or ""
+  end
+
+  learn["xl.REPORT_STATUS"] = function(session, unit)
+    session.status = number(unit, "status")
+  end
+
+  learn["libxl.STREAM_HEADER"] = function(session, unit)
+    session.options = number(unit, "options")
+    session.converted = session.options ~= nil and floor(session.options / 2) % 2 == 1
+  end
+
+  learn["libxl.CHECKPOINT_END"] = function(session)
+    session.inside = false
+  end
+
+  learn["libxc.IMAGE_HEADER"] = function(session, unit)
+    session.version = number(unit, "version")
+  end
+
+  local GUESTS = { [1] = "PV", [2] = "HVM" }
+  learn["libxc.DOMAIN_HEADER"] = function(session, unit)
+    session.guest = GUESTS[number(unit, "type")] or ""
+    local major, minor = number(unit, "xen_major"), number(unit, "xen_minor")
+    if major and minor then
+      session.xen = { major, minor }
+      session.converted = session.converted or major == 0
+    end
+  end
+
+  learn["libxc.X86_PV_INFO"] = function(session, unit)
+    local width = number(unit, "guest_width")
+    session.width = BASIC[width] and width or nil
+  end
+
+  learn["libxc.X86_PV_P2M_FRAMES"] = function(session, unit)
+    session.max_pfn = number(unit, "p2m_end_pfn")
+  end
+
+  learn["libxc.X86_PV_VCPU_BASIC"] = function(session, unit)
+    if number(unit, "vcpu_id") == 0 and unit.body_length ~= 8 then
+      session.vcpu0 = true
+    end
+  end
+
+  learn["libxc.PAGE_DATA"] = function(session, _, list)
+    if not list or not list.whole then
+      session.certain = false
+    elseif list.there > 0 then
+      if begins_pass(session, list.first) then
+        session.first_pass = false
+      end
+      session.last_batch = { list.count, list.last }
+      session.expected = list.last + 1
+      session.highest = math.max(session.highest, list.highest)
+    end
+  end
+
+  learn["libxc.CHECKPOINT"] = function(session, unit)
+    session.inside = true
+    session.checkpoint = session.checkpoint or unit
+  end
+
+  learn["libxc.END"] = function(session)
+    session.inside = false
+  end
+
+  local function take(half, unit)
+    local key = unit.record.key
+    local is_state_record = key == "libxl.CHECKPOINT_STATE"
+    half.last = {
+      key = key,
+      layer = unit.record.layer, -- also keeps it from being copied: it never changes
+      name = unit.name,
+      step = is_state_record and number(unit, "control_id") or nil,
+    }
+    half.behind = unit.offset + unit.size
+    half.count[key] = seen(half, key) + 1
+    if key == "libxl.CHECKPOINT_END" then
+      half.stage, half.staged, half.stage_whole = {}, 0, true
+    else
+      half.stage[key] = (half.stage[key] or 0) + 1
+      half.staged = half.staged + 1
+    end
+  end
+
+  ---------------------------------------------------------------------------------------------------------------------
+  -- A unit
+
+  local conditions = {}
+  for _, one in ipairs(CONDITIONS) do
+    for _, key in ipairs(one.on) do
+      conditions[key] = conditions[key] or {}
+      table.insert(conditions[key], one)
+    end
+  end
+
+  -- Every rule that is judged here, in any order: conditions first.
+  function check.rules()
+    local found = {}
+    for _, one in ipairs(CONDITIONS) do
+      found[#found + 1] = one.id
+    end
+    for _, id in ipairs(ORDER) do
+      found[#found + 1] = id
+    end
+    return found
+  end
+
+  -- Judge a unit of a follower, all of whose wanted bytes are there; to be called once, in stream order.
+  function check.unit(one, unit)
+    local session, role, key = one.flow.checked, one.role, unit.record.key
+    if not role then
+      return
+    end
+    local half = session.halves[role]
+    meet(half, unit, one.begun)
+    if role == "forward" and not half.adjoins and not half.whole then
+      session.inside, session.certain = "unknown", false
+    end
+    local list = key == "libxc.PAGE_DATA" and scan(unit, session) or nil
+    for _, condition in ipairs(conditions[key] or {}) do
+      judge(condition, unit, session, role)
+    end
+    for _, rule in ipairs(TESTS[key] or {}) do
+      rule.judges(unit, session, rule.id, role, one, list)
+    end
+    if learn[key] then
+      learn[key](session, unit, list, one)
+    end
+    take(half, unit)
   end
 end
 
@@ -16782,9 +19168,10 @@ if not Proto then -- plain Lua, not Wireshark: hand the pure parts to whoever te
     framer = framer,
     resync = resync,
     follower = follower,
+    check = check,
     halfflow = halfflow,
     RECORDS = RECORDS, ALL_RECORDS = ALL_RECORDS, BY_TYPE = BY_TYPE, MACHINE = MACHINE, LIMITS = LIMITS, RULES = RULES,
-    FINDING = FINDING, CONST = CONST, FIELDS = FIELDS,
+    FINDING = FINDING, CONDITIONS = CONDITIONS, CONST = CONST, FIELDS = FIELDS,
   }
 end
 
@@ -17277,6 +19664,7 @@ do
       port = pinfo.src_port,
       version = 0, -- counts what was fed, to know when a preview is out of date
     }
+    stream.flow.checked = check.session()
     stream.second = endpoint(pinfo.dst, pinfo.dst_port)
     stream.same_ports = pinfo.src_port == pinfo.dst_port
     stream.sides = { new_side(stream, 1), new_side(stream, 2) }
@@ -17339,6 +19727,7 @@ do
     -- With its SYN in the capture, Wireshark counts a direction's first byte as 1.
     local from_syn = segment.relative and (side.stream.both_syns or segment.seq == 1)
     side.half:start(from_syn and 1 or segment.seq)
+    side.follower.begun = from_syn
     side.base = (segment.raw - segment.seq) % SEQUENCES
   end
 
@@ -17369,6 +19758,7 @@ do
   end
 
   local function place_unit(side, unit, frame, start_at)
+    check.unit(side.follower, unit)
     unit.frame = frame
     unit.home = home_of(unit, frame, start_at)
     add_to(side.home, unit.home, unit)
@@ -17618,6 +20008,7 @@ do
           current.last_frame = not side.ends_unseen and unit.last_frame or nil -- the fast path keeps no frame numbers
           unit.frame = current.frame
         else
+          check.unit(one, unit)
           unit.frame = unit.last_frame or unit.first_frame
           add_to(preview.home, unit.frame, unit)
         end
@@ -18032,6 +20423,16 @@ do
     end
   end
 
+  -- What is wrong with a record: told where it is, in words.
+  local function add_found(node, range, side, found)
+    local item = put(node, "xenmig.finding", range, found.id)
+    item:set_generated()
+    derive(item, "xenmig.finding.severity", range, RULES[found.id].severity)
+    derive(item, "xenmig.finding.direction", range, streams.role(side))
+    derive(item, "xenmig.finding.offset", range, found.offset)
+    item:add_proto_expert_info(fields.experts[found.id], text.utf8(found.text))
+  end
+
   local function add_unit(root, side, described, place)
     local unit = described.unit
     local bytes = bytes_of(unit, place)
@@ -18046,6 +20447,9 @@ do
     add_dirty_list(node, prefix, bytes, unit)
     local body_at = unit.offset + unit.header_size
     add_elements(node, unit, described.nodes, prefix, bytes, body_at, described.known)
+    for _, found in ipairs(unit.found or {}) do
+      add_found(node, range, side, found)
+    end
   end
 
   ---------------------------------------------------------------------------------------------------------------------
@@ -18271,6 +20675,9 @@ do
   local function count_unit(sums, side, role, unit)
     count(sums.records[role], unit.record.layer .. " " .. unit.name)
     count(sums.bytes, role, unit.size)
+    for _, found in ipairs(unit.found or {}) do
+      count(sums.findings, found.id)
+    end
     if #streams.missing(side, unit) > 0 then
       sums.incomplete = sums.incomplete + 1
     end

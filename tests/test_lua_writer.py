@@ -17,7 +17,7 @@ from dissector import lua_writer
 from dissector.filter_names import ALL
 from dissector.filter_names import BY_NAME as FIELD
 from dissector.lua_writer import field_row
-from dissector.spec import ALL_RECORDS, BY_NAME, findings
+from dissector.spec import ALL_RECORDS, BY_NAME, conditions, findings, rules
 from dissector.spec.model import Field
 from dissector.wire import machine
 
@@ -89,9 +89,31 @@ def test_the_protocol_tables(parts: Any) -> None:
 
 
 def test_findings_and_filter_names(parts: Any) -> None:
-    assert set(parts["RULES"]) == {rule.id for rule in findings.RULES}
+    known = {*findings.RULES, *(rule for rule in rules.RULES if not rule.beyond_wireshark)}
+    assert set(parts["RULES"]) == {rule.id for rule in known}
     assert set(parts["FINDING"].values()) == {rule.id for rule in findings.RULES}
     assert [row["name"] for row in parts["FIELDS"].values()] == [name.name for name in ALL]
+
+
+def test_the_plugin_judges_the_rules_that_are_not_beyond_it(parts: Any) -> None:
+    judged = set(parts["check"]["rules"]().values())
+    assert judged == {rule.id for rule in rules.RULES if not rule.beyond_wireshark}
+    assert judged & {rule.id for rule in findings.RULES} == set()  # those are told where the engine finds them
+
+
+def test_the_plugin_tells_what_the_engine_finds_unless_it_is_beyond_it() -> None:
+    names = {name for name, rule in vars(findings).items() if isinstance(rule, findings.Rule)}
+    told = set(re.findall(r"FINDING\.(\w+)", lua_writer.generate()))
+    assert told == {name for name in names if not getattr(findings, name).beyond_wireshark}
+
+
+def test_conditions(parts: Any) -> None:
+    rows = list(parts["CONDITIONS"].values())
+    assert [row["id"] for row in rows] == [one.rule.id for one in conditions.CONDITIONS]
+    for row, one in zip(rows, conditions.CONDITIONS, strict=True):
+        assert list(row["on"].values()) == [lua_writer.key(record) for record in one.on]
+        assert list(row["allowed"].values()) == list(one.allowed)
+        assert (row["field"] or "", row["zero"] or 0, row["maximum"]) == (one.field, one.zero, one.maximum)
 
 
 def test_rows_of_fields() -> None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from dissector.check.model import BODY_LENGTH, Hit, check, in_body
+from dissector.check.conditions import judged
+from dissector.check.model import Hit, check, in_body
 from dissector.check.session import number
 from dissector.spec import findings, libxc, libxl, rules, xl
 from dissector.spec.libxc import CHECKPOINT_DIRTY_PFN_LIST as DIRTY_LIST
@@ -30,11 +31,7 @@ _SLICE: Final = 1 << 16
 # -- the order of libxl records ---------------------------------------------------------------------------------------
 
 
-@check(rules.CHECKPOINT_END_PLACE, libxl.CHECKPOINT_END)
-def checkpoint_end_place(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 27."""
-    if session.inside is False:
-        yield Hit(0)
+checkpoint_end_place = judged(rules.CHECKPOINT_END_PLACE)
 
 
 @check(rules.CHECKPOINT_STATE_PLACE, libxl.CHECKPOINT_STATE)
@@ -63,11 +60,7 @@ def control_id(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(in_body(record, 0), {"found": _state(found), "expected": _state(expected)})
 
 
-@check(rules.END_INSIDE, libxl.END)
-def end_inside(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 31."""
-    if session.inside:
-        yield Hit(0)
+end_inside = judged(rules.END_INSIDE)
 
 
 @check(rules.EMULATOR_COUNT, libxl.CHECKPOINT_END, libxl.END)
@@ -121,18 +114,8 @@ def end_after_checkpoint(record: Record, session: Session) -> Iterator[Hit]:
 # -- the back channel -------------------------------------------------------------------------------------------------
 
 
-@check(rules.DIRTY_LIST_FORWARD, DIRTY_LIST)
-def dirty_list_forward(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 89."""
-    if record.direction == "forward":
-        yield Hit(0)
-
-
-@check(rules.DIRTY_LIST_LENGTH, DIRTY_LIST)
-def dirty_list_length(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 90."""
-    if record.direction == "reverse" and (record.body_length or 0) % 8:
-        yield Hit(BODY_LENGTH, {"length": record.body_length})
+dirty_list_forward = judged(rules.DIRTY_LIST_FORWARD)
+dirty_list_length = judged(rules.DIRTY_LIST_LENGTH)
 
 
 @check(rules.DIRTY_LIST_PFN, DIRTY_LIST)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dissector.check.conditions import judged
 from dissector.check.model import BODY_LENGTH, Hit, check, in_body
 from dissector.check.pv import CLOSING
 from dissector.check.session import number, whole
@@ -76,19 +77,8 @@ def params_length(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(BODY_LENGTH, {"length": found, "expected": f"{8 + 16 * count} for {count} parameters"})
 
 
-@check(rules.HVM_PARAMS_EMPTY, libxc.HVM_PARAMS)
-def params_empty(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 80."""
-    if number(record, "count") == 0 and (record.body_length or 0) >= 8:
-        yield Hit(in_body(record, 0))
-
-
-@check(rules.HVM_PARAMS_RESERVED, libxc.HVM_PARAMS)
-def params_reserved(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 81."""
-    found = number(record, "reserved")
-    if found:
-        yield Hit(in_body(record, 4), {"found": found})
+params_empty = judged(rules.HVM_PARAMS_EMPTY)
+params_reserved = judged(rules.HVM_PARAMS_RESERVED)
 
 
 @check(rules.HVM_PARAM_INDEX, libxc.HVM_PARAMS)
@@ -101,11 +91,7 @@ def param_index(record: Record, session: Session) -> Iterator[Hit]:
             return
 
 
-@check(rules.HVM_CONTEXT_EMPTY, libxc.HVM_CONTEXT)
-def context_empty(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 83."""
-    if record.body_length == 0:
-        yield Hit(BODY_LENGTH)
+context_empty = judged(rules.HVM_CONTEXT_EMPTY)
 
 
 @check(rules.HVM_CONTEXT_MISSING, *CLOSING)

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from dissector.check.libxl import is_state
-from dissector.check.model import PADDED, UNKNOWN, Hit, check, in_body, wrong_length
-from dissector.check.session import number
+from dissector.check.conditions import judged
+from dissector.check.model import PADDED, UNKNOWN, Hit, check, in_body
+from dissector.check.session import is_state, number
 from dissector.spec import findings, libxc, rules
+from dissector.spec.conditions import POLICIES
 from dissector.spec.model import OPTIONAL_RECORD
 from dissector.wire import codec
 
@@ -18,19 +19,12 @@ if TYPE_CHECKING:
     from dissector.check.session import Session
     from dissector.wire.events import Record
 
-POLICIES: Final = {libxc.X86_CPUID_POLICY: 24, libxc.X86_MSR_POLICY: 16}
-"""Policy records, and the size of their entries."""
 NO_SUBLEAF: Final = 0xFFFFFFFF
-_ID, _VERSION, _OPTIONS, _RESERVED1, _RESERVED2 = 8, 12, 16, 18, 20
+_OPTIONS = 16
 BIG_ENDIAN: Final = 1
 
 
-@check(rules.IMAGE_VERSION, libxc.IMAGE_HEADER)
-def image_version(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 34."""
-    found = number(record, "version")
-    if found is not None and found not in (2, 3):
-        yield Hit(_VERSION, {"found": found})
+image_version = judged(rules.IMAGE_VERSION)
 
 
 @check(findings.BIG_ENDIAN, libxc.IMAGE_HEADER)
@@ -40,49 +34,11 @@ def big_endian(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(_OPTIONS, {"layer": "libxc"})
 
 
-@check(rules.IMAGE_RESERVED, libxc.IMAGE_HEADER)
-def image_reserved(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 36."""
-    for name, at, mask in (
-        ("options", _OPTIONS, BIG_ENDIAN),
-        ("reserved1", _RESERVED1, 0),
-        ("reserved2", _RESERVED2, 0),
-    ):
-        found = number(record, name)
-        if found is not None and found & ~mask:
-            yield Hit(at, {"field": name, "found": found})
-
-
-@check(rules.DOMAIN_TYPE, libxc.DOMAIN_HEADER)
-def domain_type(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 37."""
-    found = number(record, "type")
-    if found is not None and found not in (1, 2):
-        name = libxc.DOMAIN_TYPE.values.get(found)
-        yield Hit(0, {"found": f"{found} ({name})" if name else found})
-
-
-@check(rules.PAGE_SHIFT, libxc.DOMAIN_HEADER)
-def page_shift(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 38."""
-    found = number(record, "page_shift")
-    if found is not None and found != 12:
-        yield Hit(4, {"found": found})
-
-
-@check(rules.DOMAIN_RESERVED, libxc.DOMAIN_HEADER)
-def domain_reserved(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 39."""
-    found = number(record, "reserved1")
-    if found:
-        yield Hit(6, {"found": found})
-
-
-@check(rules.XEN_MAJOR, libxc.DOMAIN_HEADER)
-def xen_major(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 40."""
-    if number(record, "xen_major") == 0:
-        yield Hit(8, {"found": number(record, "xen_minor")})
+image_reserved = judged(rules.IMAGE_RESERVED)
+domain_type = judged(rules.DOMAIN_TYPE)
+page_shift = judged(rules.PAGE_SHIFT)
+domain_reserved = judged(rules.DOMAIN_RESERVED)
+xen_major = judged(rules.XEN_MAJOR)
 
 
 @check(rules.LIBXC_PADDING, PADDED)
@@ -127,17 +83,8 @@ def guest_record(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(0, {"what": record.type, "wanted": wanted, "guest": session.guest})
 
 
-@check(rules.TOOLSTACK, libxc.TOOLSTACK)
-def toolstack(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 46."""
-    yield Hit(0)
-
-
-@check(rules.LIBXC_EMPTY, libxc.END, libxc.VERIFY, libxc.CHECKPOINT, libxc.STATIC_DATA_END)
-def empty(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 47."""
-    if record.body_length:
-        yield wrong_length(record)
+toolstack = judged(rules.TOOLSTACK)
+empty = judged(rules.LIBXC_EMPTY)
 
 
 @check(rules.STATIC_MISSING, libxc.PAGE_DATA, libxc.X86_PV_P2M_FRAMES)
@@ -150,40 +97,11 @@ def static_missing(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(0, {"what": record.type})
 
 
-@check(rules.STATIC_REPEATED, libxc.STATIC_DATA_END)
-def static_repeated(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 49."""
-    if session.forward.count[libxc.STATIC_DATA_END]:
-        yield Hit(0)
-
-
-@check(rules.STATIC_VERSION, libxc.STATIC_DATA_END)
-def static_version(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 50."""
-    if session.version == 2:
-        yield Hit(0)
-
-
-@check(rules.POLICY_VERSION, *POLICIES)
-def policy_version(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 51."""
-    if session.version == 2:
-        yield Hit(0, {"what": record.type})
-
-
-@check(rules.POLICY_LATE, *POLICIES)
-def policy_late(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 52."""
-    if session.forward.count[libxc.STATIC_DATA_END]:
-        yield Hit(0, {"what": record.type})
-
-
-@check(rules.POLICY_LENGTH, *POLICIES)
-def policy_length(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 53."""
-    step = POLICIES[record.definition]
-    if not record.body_length or record.body_length % step:
-        yield wrong_length(record, step=step)
+static_repeated = judged(rules.STATIC_REPEATED)
+static_version = judged(rules.STATIC_VERSION)
+policy_version = judged(rules.POLICY_VERSION)
+policy_late = judged(rules.POLICY_LATE)
+policy_length = judged(rules.POLICY_LENGTH)
 
 
 @check(rules.POLICY_ABSENT, libxc.STATIC_DATA_END)

@@ -6,9 +6,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from dissector.check.conditions import judged
 from dissector.check.model import PADDED, UNKNOWN, Hit, check, in_body, wrong_length
-from dissector.check.session import number, whole
+from dissector.check.session import is_state, whole
 from dissector.spec import libxc, libxl, rules
+from dissector.spec.conditions import EMULATOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,43 +18,14 @@ if TYPE_CHECKING:
     from dissector.check.session import Session
     from dissector.wire.events import Record
 
-EMULATOR: Final = (libxl.EMULATOR_XENSTORE_DATA, libxl.EMULATOR_CONTEXT)
-VERSION: Final = 2
-BIG_ENDIAN, CONVERTED = 1, 2
 _STRANGE: Final = re.compile(rb"[^A-Za-z0-9/_@-]")
-_VERSION_AT, _OPTIONS_AT = 8, 12
 
 
-@check(rules.LIBXL_VERSION, libxl.STREAM_HEADER)
-def version(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 12. Where not even the first bytes fit, see :mod:`dissector.check.framing`."""
-    found = number(record, "version")
-    if found is not None and found != VERSION:
-        yield Hit(_VERSION_AT, {"found": f"version {found}"})
-
-
-@check(rules.LIBXL_BIG_ENDIAN, libxl.STREAM_HEADER)
-def big_endian(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 13."""
-    found = number(record, "options")
-    if found is not None and found & BIG_ENDIAN:
-        yield Hit(_OPTIONS_AT, {"found": found})
-
-
-@check(rules.LIBXL_OPTIONS, libxl.STREAM_HEADER)
-def options(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 14."""
-    found = number(record, "options")
-    if found is not None and found & ~(BIG_ENDIAN | CONVERTED):
-        yield Hit(_OPTIONS_AT, {"found": found})
-
-
-@check(rules.LIBXL_CONVERTED, libxl.STREAM_HEADER)
-def converted(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 15."""
-    found = number(record, "options")
-    if found is not None and found & CONVERTED:
-        yield Hit(_OPTIONS_AT, {"found": found})
+version = judged(rules.LIBXL_VERSION)
+"""Rule 12. Where not even the first bytes fit, see :mod:`dissector.check.framing`."""
+big_endian = judged(rules.LIBXL_BIG_ENDIAN)
+options = judged(rules.LIBXL_OPTIONS)
+converted = judged(rules.LIBXL_CONVERTED)
 
 
 @check(rules.LIBXL_UNKNOWN, UNKNOWN)
@@ -69,18 +42,8 @@ def padding(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(in_body(record, record.body_length or 0), {"what": record.type, "found": record.extra["padding"]})
 
 
-@check(rules.LIBXL_EMPTY, libxl.END, libxl.LIBXC_CONTEXT, libxl.CHECKPOINT_END)
-def empty(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 18."""
-    if record.body_length:
-        yield wrong_length(record)
-
-
-@check(rules.EMULATOR_LENGTH, *EMULATOR)
-def emulator_length(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 19."""
-    if record.body_length is not None and record.body_length < 8:
-        yield wrong_length(record)
+empty = judged(rules.LIBXL_EMPTY)
+emulator_length = judged(rules.EMULATOR_LENGTH)
 
 
 @check(rules.EMULATOR_GUEST, *EMULATOR)
@@ -90,27 +53,9 @@ def emulator_guest(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(0, {"what": record.type, "guest": "PVH" if session.kind == "pvh" else "PV"})
 
 
-@check(rules.EMULATOR_ID, *EMULATOR)
-def emulator_id(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 21."""
-    found = number(record, "emulator_id")
-    if found is not None and found not in libxl.EMULATOR_ID.values:
-        yield Hit(in_body(record, 0), {"found": found})
-
-
-@check(rules.EMULATOR_INDEX, *EMULATOR)
-def emulator_index(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 22."""
-    found = number(record, "index")
-    if found:
-        yield Hit(in_body(record, 4), {"found": found})
-
-
-@check(rules.EMULATOR_UNKNOWN, *EMULATOR)
-def emulator_unknown(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 23."""
-    if number(record, "emulator_id") == 0 and session.original:
-        yield Hit(in_body(record, 0))
+emulator_id = judged(rules.EMULATOR_ID)
+emulator_index = judged(rules.EMULATOR_INDEX)
+emulator_unknown = judged(rules.EMULATOR_UNKNOWN)
 
 
 @check(rules.EMULATOR_MAGIC, libxl.EMULATOR_CONTEXT)
@@ -179,13 +124,3 @@ def checkpoint_state_length(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 29."""
     if is_state(record, session) and (record.body_length or 0) > 4:
         yield wrong_length(record)
-
-
-def is_state(record: Record, session: Session) -> bool:
-    """Tell whether a record is a CHECKPOINT_STATE.
-
-    With a wrong length it is read as the libxc record with the same number, which has no business there.
-    """
-    if record.definition is libxl.CHECKPOINT_STATE:
-        return True
-    return record.definition is libxc.X86_PV_VCPU_EXTENDED and session.behind_checkpoint_end

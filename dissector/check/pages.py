@@ -6,6 +6,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
+from dissector.check.conditions import judged
 from dissector.check.model import BODY_LENGTH, Hit, check, in_body
 from dissector.check.session import number
 from dissector.spec import libxc, rules
@@ -76,12 +77,7 @@ def reserved(record: Record, session: Session) -> Iterator[Hit]:
             return
 
 
-@check(rules.PAGE_DATA_COUNT, libxc.PAGE_DATA)
-def count(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 63."""
-    found = number(record, "count")
-    if found is not None and found > libxc.MAX_BATCH_SIZE:
-        yield Hit(in_body(record, 0), {"count": found})
+count = judged(rules.PAGE_DATA_COUNT)
 
 
 @check(rules.PAGE_DATA_ORDER, libxc.PAGE_DATA)

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from dissector.check.libxl import is_state
+from dissector.check.conditions import judged
 from dissector.check.model import BODY_LENGTH, Hit, check, in_body, wrong_length
-from dissector.check.session import number
+from dissector.check.session import is_state, number
 from dissector.spec import libxc, rules
+from dissector.spec.conditions import VCPU
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,12 +17,6 @@ if TYPE_CHECKING:
     from dissector.check.session import Session
     from dissector.wire.events import Record
 
-VCPU: Final = (
-    libxc.X86_PV_VCPU_BASIC,
-    libxc.X86_PV_VCPU_EXTENDED,
-    libxc.X86_PV_VCPU_XSAVE,
-    libxc.X86_PV_VCPU_MSRS,
-)
 HEAD: Final = 8
 """vcpu_id and reserved word in front of a vcpu's state."""
 BASIC: Final = {4: 2800, 8: 5168}
@@ -56,11 +51,8 @@ def pv_info_value(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(in_body(record, 0), {"problem": f"guest_width {width} and pt_levels {levels}"})
 
 
-@check(rules.PV_INFO_LENGTH, libxc.X86_PV_INFO)
-def pv_info_length(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 57, the part that no receiver minds."""
-    if (record.body_length or 0) > HEAD:
-        yield wrong_length(record)
+pv_info_length = judged(rules.PV_INFO_LENGTH)
+"""Rule 57, the part that no receiver minds."""
 
 
 @check(rules.P2M_RANGE, libxc.X86_PV_P2M_FRAMES)
@@ -97,11 +89,7 @@ def p2m_order(record: Record, session: Session) -> Iterator[Hit]:
 # -- the end of a checkpoint ------------------------------------------------------------------------------------------
 
 
-@check(rules.SHARED_INFO_LENGTH, libxc.SHARED_INFO)
-def shared_info_length(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 70."""
-    if record.body_length != libxc.PAGE_SIZE:
-        yield wrong_length(record)
+shared_info_length = judged(rules.SHARED_INFO_LENGTH)
 
 
 @check(rules.VCPU_LENGTH, *VCPU)
@@ -135,12 +123,7 @@ def vcpu_empty(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(BODY_LENGTH, {"what": record.type})
 
 
-@check(rules.VCPU_RESERVED, *VCPU)
-def vcpu_reserved(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 73."""
-    found = number(record, "reserved")
-    if found and not is_state(record, session):
-        yield Hit(in_body(record, 4), {"what": record.type, "found": found})
+vcpu_reserved = judged(rules.VCPU_RESERVED)
 
 
 @check(rules.VCPU_MISSING, *CLOSING)
@@ -165,19 +148,8 @@ def vcpu_inner(record: Record, session: Session) -> Iterator[Hit]:
         )
 
 
-@check(rules.TSC_LENGTH, libxc.X86_TSC_INFO)
-def tsc_length(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 76."""
-    if record.body_length != 24:
-        yield wrong_length(record)
-
-
-@check(rules.TSC_RESERVED, libxc.X86_TSC_INFO)
-def tsc_reserved(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 77."""
-    found = number(record, "reserved")
-    if found:
-        yield Hit(in_body(record, 20), {"found": found})
+tsc_length = judged(rules.TSC_LENGTH)
+tsc_reserved = judged(rules.TSC_RESERVED)
 
 
 @check(rules.TSC_COUNT, *CLOSING)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dissector.check import hvm
 from dissector.check.model import BODY_LENGTH, Hit, in_body
-from dissector.check.pv import VCPU
 from dissector.check.session import number
 from dissector.spec import libxc, libxl, releases
+from dissector.spec.conditions import VCPU
 from dissector.spec.hvm import HVM_PARAM, HVM_SAVE_TYPE
 
 if TYPE_CHECKING:

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Final
 
 from dissector.check.pfnset import PfnSet
 from dissector.spec import libxc, libxl, xl
 from dissector.spec.model import RECORD_HEADER_SIZE
-from dissector.wire import codec
+from dissector.wire import codec, members
 
 if TYPE_CHECKING:
     from dissector.spec import model
@@ -215,7 +214,7 @@ class Session:
     def _config(self, record: Record) -> None:
         if record.complete:
             found = parsed(config_text(record))
-            about = found.get("c_info") if isinstance(found, dict) else None
+            about = found.get("c_info") if found is not None else None
             kind = about.get("type") if isinstance(about, dict) else None
             self.kind = kind if kind in ("pv", "hvm", "pvh") else ""
 
@@ -347,12 +346,22 @@ def config_text(record: Record) -> bytes:
     return record.body[4 : 4 + length]
 
 
-def parsed(text: bytes) -> Any:
-    """Parse JSON with or without a NUL at its end; None if it is none."""
+def parsed(text: bytes) -> dict[str, Any] | None:
+    """Parse a JSON object with or without a NUL at its end, as strictly as libxl; None if it is none."""
     try:
-        return json.loads(text.rstrip(b"\0"))
-    except (ValueError, RecursionError):
+        return members.object_in(text.rstrip(b"\0").decode())
+    except UnicodeDecodeError:
         return None
+
+
+def is_state(record: Record, session: Session) -> bool:
+    """Tell whether a record is a CHECKPOINT_STATE.
+
+    With a wrong length it is read as the libxc record with the same number, which has no business there.
+    """
+    if record.definition is libxl.CHECKPOINT_STATE:
+        return True
+    return record.definition is libxc.X86_PV_VCPU_EXTENDED and session.behind_checkpoint_end
 
 
 class Batch:

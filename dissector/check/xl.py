@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from dissector.check.conditions import judged
 from dissector.check.model import Hit, check
 from dissector.check.session import config_text, number, parsed, whole
 from dissector.spec import rules, xl
@@ -29,28 +30,9 @@ def byteorder(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(_BYTEORDER, {"found": found.hex(" ")})
 
 
-@check(rules.XL_MANDATORY_FLAGS, xl.SAVE_FILE_HEADER)
-def mandatory_flags(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 3."""
-    found = number(record, "mandatory_flags")
-    if found is not None and found & ~KNOWN_FLAGS:
-        yield Hit(_MANDATORY, {"found": found})
-
-
-@check(rules.XL_OLD_FLAGS, xl.SAVE_FILE_HEADER)
-def old_flags(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 4."""
-    found = number(record, "mandatory_flags")
-    if found is not None and found & KNOWN_FLAGS != KNOWN_FLAGS:
-        yield Hit(_MANDATORY, {"found": found})
-
-
-@check(rules.XL_OPTIONAL_FLAGS, xl.SAVE_FILE_HEADER)
-def optional_flags(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 5."""
-    found = number(record, "optional_flags")
-    if found:
-        yield Hit(_OPTIONAL, {"found": found})
+mandatory_flags = judged(rules.XL_MANDATORY_FLAGS)
+old_flags = judged(rules.XL_OLD_FLAGS)
+optional_flags = judged(rules.XL_OPTIONAL_FLAGS)
 
 
 @check(rules.XL_CONFIG_LENGTH, xl.CONFIG)
@@ -92,7 +74,7 @@ def config_json(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(4 + len(text) - 1, {"problem": "has no NUL at its end"})
     elif nul < len(text) - 1:
         yield Hit(4 + nul, {"problem": f"has a NUL at byte {nul} of {len(text)}"})
-    elif not isinstance(parsed(text), dict):
+    elif parsed(text) is None:
         yield Hit(4, {"problem": "is no JSON object"})
 
 

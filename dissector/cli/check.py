@@ -201,6 +201,8 @@ def _explained(name: str) -> str:
     for rule in found:
         rows = [rule.id, f"  severity  {rule.severity}", f"  says      {_says(rule)}"]
         rows += [f"  {label:<9} {text}" for label, text in (("why", rule.why), ("releases", rule.releases)) if text]
+        if rule.beyond_wireshark:
+            rows.append(f"  wireshark not there: {rule.beyond_wireshark}")
         if rule.section:
             number = f"rule {rule.number}, " if rule.number is not None else ""
             rows.append(f"  where     {number}section {rule.section} of the format description")
@@ -219,9 +221,11 @@ def table() -> str:
     """Return all rules as a Markdown table, in the order of their numbers; those without one at the end."""
     from dissector.spec.rules import BY_ID
 
-    rows = ["| Rule | Id | Severity | Says | Why, and which releases |", "|---|---|---|---|---|"]
+    rows = ["| Rule | Id | Severity | Says | Why, and which releases | Wireshark |", "|---|---|---|---|---|---|"]
     for rule in sorted(BY_ID.values(), key=lambda one: (one.number is None, one.number or 0)):
         why = " ".join(text for text in (rule.why, rule.releases and f"Releases: {rule.releases}.") if text)
-        cells = ("" if rule.number is None else str(rule.number), f"`{rule.id}`", rule.severity, _says(rule), why)
+        number = "" if rule.number is None else str(rule.number)
+        wireshark = f"no: {rule.beyond_wireshark}" if rule.beyond_wireshark else "yes"
+        cells = (number, f"`{rule.id}`", rule.severity, _says(rule), why, wireshark)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"

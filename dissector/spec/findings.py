@@ -29,7 +29,11 @@ class Rule:
     """Why it matters: what a receiver does about it, or what it tells."""
     releases: str = ""
     """Which Xen releases write or judge it so; empty: all that have this stream format."""
+    beyond_wireshark: str = ""
+    """Why the Wireshark plugin does not look for it; empty: it does."""
 
+
+_FILES = "Wireshark reads files and frames itself"
 
 LEGACY = Rule(
     "stream.legacy",
@@ -127,26 +131,57 @@ MESSAGE = Rule(
 )
 
 SNAPLEN = Rule("capture.snaplen", "warn", "frames were cut by the capture's snap length; bytes are missing", "")
-SLIM = Rule("capture.slim", "note", "page contents were cut out of this capture on purpose; pages can not be read", "")
+SLIM = Rule(
+    "capture.slim",
+    "note",
+    "page contents were cut out of this capture on purpose; pages can not be read",
+    "",
+    beyond_wireshark=_FILES,
+)
 SKIM = Rule(
     "capture.skim",
     "note",
     "{unseen} of {size} bytes of the capture ({share} %) were not looked at; what happens there is unknown",
     "",
+    beyond_wireshark=_FILES,
 )
-DROPPED = Rule("capture.dropped", "warn", "the capture lost {count} packets that came faster than it took them", "")
-CAPTURE_CUT = Rule("capture.cut", "warn", "{what}", "")
-MALFORMED = Rule("capture.malformed", "note", "{count} frames have broken IP or TCP headers", "")
-LINKTYPE = Rule("capture.linktype", "warn", "link type {linktype} is not supported; its frames are left out", "")
+DROPPED = Rule(
+    "capture.dropped",
+    "warn",
+    "the capture lost {count} packets that came faster than it took them",
+    "",
+    beyond_wireshark=_FILES,
+)
+CAPTURE_CUT = Rule("capture.cut", "warn", "{what}", "", beyond_wireshark=_FILES)
+MALFORMED = Rule(
+    "capture.malformed", "note", "{count} frames have broken IP or TCP headers", "", beyond_wireshark=_FILES
+)
+LINKTYPE = Rule(
+    "capture.linktype",
+    "warn",
+    "link type {linktype} is not supported; its frames are left out",
+    "",
+    beyond_wireshark=_FILES,
+)
 
 LIMIT_BODY = Rule("limit.body", "warn", "{what}: only the first {kept} bytes of the body are kept", "")
 LIMIT_FLOW = Rule("limit.flow_buffer", "warn", "more than {limit} bytes wait behind a hole; it is taken as lost", "")
 LIMIT_TOTAL = Rule("limit.total_buffer", "warn", "more than {limit} bytes wait in all flows; hole given up", "")
 LIMIT_HOLES = Rule("limit.holes", "warn", "more than {limit} open holes; the oldest is taken as lost", "")
 LIMIT_LOST = Rule("limit.lost_ranges", "warn", "more than {limit} lost ranges; neighbouring ones are joined", "")
-LIMIT_FLOWS = Rule("limit.flows", "warn", "more than {limit} connections; the oldest is ended", "")
+LIMIT_FLOWS = Rule(
+    "limit.flows", "warn", "more than {limit} connections; the oldest is ended", "", beyond_wireshark=_FILES
+)
 LIMIT_SEARCH = Rule("limit.search", "note", "no record head within {limit} bytes; taken as no migration", "")
-LIMIT_BEHIND = Rule("limit.behind", "warn", "the dissector fell behind the capture; bytes were not searched", "")
-LIMIT_FRAGMENTS = Rule("limit.fragments", "note", "{count} IP fragments never became a whole datagram", "")
+LIMIT_BEHIND = Rule(
+    "limit.behind",
+    "warn",
+    "the dissector fell behind the capture; bytes were not searched",
+    "",
+    beyond_wireshark=_FILES,
+)
+LIMIT_FRAGMENTS = Rule(
+    "limit.fragments", "note", "{count} IP fragments never became a whole datagram", "", beyond_wireshark=_FILES
+)
 
 RULES: tuple[Rule, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Rule))

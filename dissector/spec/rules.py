@@ -14,6 +14,13 @@ from __future__ import annotations
 from dissector.spec import findings
 from dissector.spec.findings import Rule
 
+# Why the Wireshark plugin does not look for a rule.
+_FRAMED = "the plugin says stream.framing there: what the bytes may be instead of a record is not looked at"
+_PADDED = "padding is passed over unseen"
+_MATCHED = "needs a set of all pfns that were sent since a checkpoint"
+_WHOLE = "is said of a whole migration, not of a record"
+_AT_END = "Wireshark never tells a plugin that a connection or a capture has ended"
+
 # -- xl (stream.md section 2) ------------------------------------------------------------------------------------------
 
 XL_MAGIC = Rule(
@@ -23,6 +30,7 @@ XL_MAGIC = Rule(
     "2.2",
     1,
     why="xl takes this for no save file: 'not an xl save file'.",
+    beyond_wireshark=_FRAMED,
 )
 XL_BYTEORDER = Rule(
     "xl.save_file_header.byteorder",
@@ -150,6 +158,7 @@ LIBXL_PADDING = Rule(
     "3.2",
     17,
     why="Readers do not look at padding; verify-stream-v2 rejects it.",
+    beyond_wireshark=_PADDED,
 )
 LIBXL_EMPTY = Rule(
     "libxl.empty_record.length",
@@ -292,6 +301,7 @@ IMAGE_MARKER = Rule(
     "4.1",
     33,
     why="libxc rejects the stream: 'Invalid marker' or 'Invalid ID'.",
+    beyond_wireshark=_FRAMED,
 )
 IMAGE_VERSION = Rule(
     "libxc.image_header.version",
@@ -350,6 +360,7 @@ TOO_LONG = Rule(
     41,
     why="libxc refuses to make room for it.",
     releases="128 MiB since 4.10; 8 MiB in 4.6 to 4.9",
+    beyond_wireshark=_FRAMED,
 )
 LIBXC_PADDING = Rule(
     "libxc.padding",
@@ -358,6 +369,7 @@ LIBXC_PADDING = Rule(
     "4.3",
     42,
     why="Readers do not look at padding; verify-stream-v2 rejects it.",
+    beyond_wireshark=_PADDED,
 )
 UNKNOWN_BUFFERED = Rule(
     "record.unknown_optional_buffered",
@@ -541,7 +553,7 @@ PAGE_DATA_RESERVED = Rule(
 PAGE_DATA_COUNT = Rule(
     "libxc.page_data.count",
     "note",
-    "{count} pfns in one PAGE_DATA, Xen writes at most 1024",
+    "{found} pfns in one PAGE_DATA, Xen writes at most 1024",
     "4.3",
     63,
     why="The reader takes any number; another writer than Xen's was at work.",
@@ -807,6 +819,7 @@ DIRTY_LIST_RESENT = Rule(
     94,
     why="A page that the secondary has changed and the primary does not send again differs between the two from then "
     "on: after a failover the guest may see wrong memory.",
+    beyond_wireshark=_MATCHED,
 )
 DIRTY_LIST_PLACE = Rule(
     "libxc.checkpoint_dirty_pfn_list.place",
@@ -833,6 +846,7 @@ FRAMING_UNCERTAIN = Rule(
     "5.7",
     why="Behind a hole the next record is found by searching. That may have gone wrong: this says nothing against the "
     "migration.",
+    beyond_wireshark=_FRAMED,
 )
 HEADER_TWICE = Rule(
     "stream.header_twice",
@@ -842,6 +856,7 @@ HEADER_TWICE = Rule(
     100,
     why="Nothing in Xen sends a header twice; the receiver takes it for a record and gives up. Two streams were glued "
     "together, or a stream was restarted on the same connection.",
+    beyond_wireshark=_FRAMED,
 )
 
 # -- releases (section 8; payloads.md 1.3) ---------------------------------------------------------------------------
@@ -853,6 +868,7 @@ SENDER = Rule(
     "8",
     why="What a stream holds narrows down which releases can have written it. Distributions and point releases carry "
     "newer code back, so this is a hint, not a proof.",
+    beyond_wireshark=_WHOLE,
 )
 SECONDARY = Rule(
     "release.secondary",
@@ -860,6 +876,7 @@ SECONDARY = Rule(
     "the COLO secondary runs {text}",
     "8",
     why="Nothing else on the wire tells the receiver's release.",
+    beyond_wireshark=_WHOLE,
 )
 REJECTED = Rule(
     "release.rejected",
@@ -867,6 +884,7 @@ REJECTED = Rule(
     "Xen {release} rejects this: {problem}",
     "8",
     why="Asked for with --for-xen: a receiver of that release knows no such record, length or value.",
+    beyond_wireshark=_WHOLE,
 )
 DOUBTFUL = Rule(
     "release.doubtful",
@@ -875,6 +893,7 @@ DOUBTFUL = Rule(
     "8",
     why="Asked for with --for-xen: whether a receiver of that release takes it depends on its point release, on what "
     "was carried back, or on the processor's vendor.",
+    beyond_wireshark=_WHOLE,
 )
 ACCEPTED = Rule(
     "release.accepted",
@@ -883,11 +902,14 @@ ACCEPTED = Rule(
     "8",
     why="Asked for with --for-xen. What the hypervisor thinks of the values, and whether the target has the same "
     "disks, networks and CPU features, is not in the stream.",
+    beyond_wireshark=_WHOLE,
 )
 
 # -- how it ended (2.5, 5.1): always said, once per migration --------------------------------------------------------
 
-COMPLETED = Rule("ending.completed", "note", "{text}", "2.4", why="The migration ended as it should.")
+COMPLETED = Rule(
+    "ending.completed", "note", "{text}", "2.4", why="The migration ended as it should.", beyond_wireshark=_AT_END
+)
 FAILED = Rule(
     "ending.failed",
     "error",
@@ -895,6 +917,7 @@ FAILED = Rule(
     "2.5",
     why="Both sides kept to the protocol up to the point where one of them gave up; its messages say why: those of "
     "xl on standard error, and 'xl dmesg' of the hypervisor.",
+    beyond_wireshark=_AT_END,
 )
 CUT = Rule(
     "ending.cut",
@@ -903,6 +926,7 @@ CUT = Rule(
     "5.1",
     98,
     why="A plain stream is whole only with libxl's END; the receiver destroys what it has built.",
+    beyond_wireshark=_AT_END,
 )
 FAILOVER = Rule(
     "ending.failover",
@@ -911,6 +935,7 @@ FAILOVER = Rule(
     "2.5",
     99,
     why="Remus and COLO have no end: a lost connection is how failover begins, from the last complete checkpoint.",
+    beyond_wireshark=_AT_END,
 )
 NOT_SEEN = Rule(
     "ending.not_seen",
@@ -918,6 +943,7 @@ NOT_SEEN = Rule(
     "{text}",
     "5.1",
     why="What was not captured is not judged; the migration may have gone on.",
+    beyond_wireshark=_AT_END,
 )
 
 RULES: tuple[Rule, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Rule))

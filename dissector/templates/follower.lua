@@ -72,6 +72,7 @@ do
     return setmetatable({
       flow = flow,
       role = nil, -- "forward" or "reverse"
+      begun = false, -- stream offset 0 is known to be its first byte
       framer = framer.new("START", 0),
       search = nil, -- in place of the framer while framing is lost
       position = 0, -- stream offset of the next byte
@@ -472,6 +473,7 @@ do
       mode = "unknown",
       entry = "unknown", -- what the stream begins with: xl, libxl, libxc, legacy
       guest = "", -- guest type as the domain header says
+      checked = nil, -- what `check` remembers
       announced = false, -- known to be a migration
       uninteresting = false, -- known to be none
       early = 0, -- notes made before it was known to be a migration

@@ -379,6 +379,16 @@ do
     end
   end
 
+  -- What is wrong with a record: told where it is, in words.
+  local function add_found(node, range, side, found)
+    local item = put(node, "xenmig.finding", range, found.id)
+    item:set_generated()
+    derive(item, "xenmig.finding.severity", range, RULES[found.id].severity)
+    derive(item, "xenmig.finding.direction", range, streams.role(side))
+    derive(item, "xenmig.finding.offset", range, found.offset)
+    item:add_proto_expert_info(fields.experts[found.id], text.utf8(found.text))
+  end
+
   local function add_unit(root, side, described, place)
     local unit = described.unit
     local bytes = bytes_of(unit, place)
@@ -393,6 +403,9 @@ do
     add_dirty_list(node, prefix, bytes, unit)
     local body_at = unit.offset + unit.header_size
     add_elements(node, unit, described.nodes, prefix, bytes, body_at, described.known)
+    for _, found in ipairs(unit.found or {}) do
+      add_found(node, range, side, found)
+    end
   end
 
   ---------------------------------------------------------------------------------------------------------------------

@@ -29,6 +29,9 @@ do
   local function count_unit(sums, side, role, unit)
     count(sums.records[role], unit.record.layer .. " " .. unit.name)
     count(sums.bytes, role, unit.size)
+    for _, found in ipairs(unit.found or {}) do
+      count(sums.findings, found.id)
+    end
     if #streams.missing(side, unit) > 0 then
       sums.incomplete = sums.incomplete + 1
     end

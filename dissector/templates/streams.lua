@@ -156,6 +156,7 @@ do
       port = pinfo.src_port,
       version = 0, -- counts what was fed, to know when a preview is out of date
     }
+    stream.flow.checked = check.session()
     stream.second = endpoint(pinfo.dst, pinfo.dst_port)
     stream.same_ports = pinfo.src_port == pinfo.dst_port
     stream.sides = { new_side(stream, 1), new_side(stream, 2) }
@@ -218,6 +219,7 @@ do
     -- With its SYN in the capture, Wireshark counts a direction's first byte as 1.
     local from_syn = segment.relative and (side.stream.both_syns or segment.seq == 1)
     side.half:start(from_syn and 1 or segment.seq)
+    side.follower.begun = from_syn
     side.base = (segment.raw - segment.seq) % SEQUENCES
   end
 
@@ -248,6 +250,7 @@ do
   end
 
   local function place_unit(side, unit, frame, start_at)
+    check.unit(side.follower, unit)
     unit.frame = frame
     unit.home = home_of(unit, frame, start_at)
     add_to(side.home, unit.home, unit)
@@ -497,6 +500,7 @@ do
           current.last_frame = not side.ends_unseen and unit.last_frame or nil -- the fast path keeps no frame numbers
           unit.frame = current.frame
         else
+          check.unit(one, unit)
           unit.frame = unit.last_frame or unit.first_frame
           add_to(preview.home, unit.frame, unit)
         end

@@ -30,7 +30,7 @@ def members_of(members: Sequence[Member], name: str, raw: bytes) -> dict[str, An
         return {}
     found: dict[str, Any] = {}
     text = raw.removesuffix(b"\0")
-    whole = _parsed(text)
+    whole = object_in(text.decode("utf-8", "replace"))
     if whole is None:
         return {f"{name}_error": "no JSON"}
     if text == raw:
@@ -44,11 +44,12 @@ def members_of(members: Sequence[Member], name: str, raw: bytes) -> dict[str, An
     return found
 
 
-def _parsed(text: bytes) -> dict[str, Any] | None:
+def object_in(text: str) -> dict[str, Any] | None:
+    """Parse JSON strictly; None if it is no object."""
     import json
 
     try:
-        whole = json.loads(text.decode("utf-8", "replace"), parse_constant=_refuse, parse_int=_whole)
+        whole = json.loads(text, parse_constant=_refuse, parse_int=_whole)
     except (ValueError, RecursionError):
         return None
     return whole if isinstance(whole, dict) else None

@@ -75,3 +75,13 @@ def test_nothing_is_said_twice_of_a_message():
     patch(item, 20, b"X")
     found = [one.id for one in findings(script.packets()) if one.severity == "error"]
     assert found == ["xl.message", "ending.failed"]
+
+
+@pytest.mark.parametrize(
+    "text", [b'\xef\xbb\xbf{"a": 1}', b'{"a": "\xff"}', b'{"a": NaN}', b'"a"', "{}".encode("utf-16")]
+)
+def test_json_that_libxl_does_not_take(text):
+    session = Session(flow())
+    session.flags = 3
+    record = made(spec.CONFIG, (len(text) + 1).to_bytes(4, "little") + text + b"\0")
+    assert len(hits(xl.config_json, record, session)) == 1
