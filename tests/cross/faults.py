@@ -186,7 +186,8 @@ def anything(script: Script, rng: random.Random) -> tuple[str, str, int]:
         script.items[a], script.items[b] = script.items[b], script.items[a]
     elif kind == "length" and len(data) >= 8:
         length = int.from_bytes(data[4:8], "little")
-        data[4:8] = rng.choice((*EXTREMES, length + 1, max(0, length - 1))).to_bytes(4, "little")
+        length = rng.choice((*EXTREMES, length + 1, length - 1)) & 0xFFFFFFFF
+        data[4:8] = length.to_bytes(4, "little")
     else:
         at = rng.randrange(near)
         data[at:at] = rng.randbytes(rng.randint(1, 9))
