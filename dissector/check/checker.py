@@ -80,21 +80,29 @@ class Checker:
                 return []
             return self._end(event)
         if isinstance(event, Gap | Resync):
-            self._missing(event)
+            return self._missing(event)
         return []
 
-    def _missing(self, event: Gap | Resync) -> None:
+    def _missing(self, event: Gap | Resync) -> list[Finding]:
         followed = self._followed.get(event.flow)
         if followed is None:
-            return
+            return []
         session = followed.session
         if isinstance(event, Gap):
             session.not_seen(event.direction, event.offset + event.length)
         elif event.offset == session.broken.get(event.direction):
             if event.found:
                 del session.broken[event.direction]
+        elif not event.offset and session.flow.start == "file" and session.forward.first is None:
+            # A stream that is taken for this because the user says so: nobody looked at its first bytes before.
+            rule = findings.FRAMING
+            text = rule.text.format(what=f"the stream does not begin with the header of {session.flow.entry}")
+            if not event.found:
+                session.broken[event.direction] = 0
+            return [Finding(rule, text, event.flow, event.direction, 0, event.time, event.frame)]
         elif not event.found:
             session.not_seen(event.direction, event.offset + event.skipped)
+        return []
 
     def _record(self, record: Record, followed: _Followed) -> list[Finding]:
         session = followed.session

@@ -42,6 +42,8 @@ HEADERS: Final = (
     (IMAGE_BEGINS, "libxc image header"),
 )
 """Beginnings of headers, and what to call them."""
+BEFORE_LIBXC: Final = frozenset({libxl.CHECKPOINT_END, libxl.CHECKPOINT_STATE})
+"""Records of libxl behind which libxc may go on."""
 _HEX: Final = re.compile(r"[0-9a-f]{2}(?: [0-9a-f]{2})*$")
 _STATE_HEAD: Final = b"\x05\0\0\0"
 
@@ -103,7 +105,7 @@ def _known(half: Half, seen: bytes) -> tuple[Rule, dict[str, Any]] | None:
             return rules.HEADER_TWICE, {"what": name}
     assert half.last is not None
     order = half.last.order
-    if half.last.layer == "libxc" and len(seen) >= 8:
+    if (half.last.layer == "libxc" or half.last.definition in BEFORE_LIBXC) and len(seen) >= 8:
         type_id, length = struct.unpack_from("<II" if order == "little" else ">II", seen)
         known = BY_TYPE.get(("libxc", type_id))
         if known is not None and length > libxc.REC_LENGTH_MAX:

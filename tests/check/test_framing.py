@@ -10,7 +10,7 @@ from dissector.check.session import Session
 from dissector.spec import findings as engine
 from dissector.spec import libxl, rules, xl
 from dissector.wire.events import Finding
-from tests.check.scripts import colo_hvm, findings, findings_in, hvm, image, record, remus_hvm, stream_batches
+from tests.check.scripts import colo_hvm, findings, findings_in, hvm, image, patch, record, remus_hvm, stream_batches
 from tests.check.tools import flow, made
 
 
@@ -78,3 +78,25 @@ def test_engine_findings_are_not_doubled():
     said = [one.id for one in findings(script.packets())]
     assert said.count("record.unknown") == 1
     assert "record.length" not in said
+
+
+def test_a_stream_that_does_not_begin_with_the_header_it_should_have():
+    """The user says that it is one (--as xl); nothing else has looked at its first bytes."""
+    script = image()
+    patch(script.find("SAVE_FILE_HEADER"), 0, b"x")
+    said = findings_in(stream_batches(script.forward(), "xl"))
+    assert [(one.id, one.offset) for one in said if one.severity == "error"] == [("stream.framing", 0)]
+    assert "begin with the header of xl" in said[0].text
+    said = findings_in(stream_batches(b"\xee" * 4096, "xl"))
+    assert [one.id for one in said if one.severity == "error"] == ["stream.framing", "ending.failed"]
+
+
+@pytest.mark.parametrize("make", [remus_hvm, colo_hvm])
+def test_a_record_that_is_too_long_behind_one_of_libxl(make):
+    script = make()
+    pages = script.items[script.items.index(script.find("CHECKPOINT_END")) :]
+    item = next(one for one in pages if one.type == "PAGE_DATA")
+    patch(item, 4, b"\0\0\0\x80")
+    place = script.place(item)
+    first = next(one for one in findings(script.packets()) if one.severity == "error")
+    assert (first.id, first.offset) == ("libxc.record.too_long", place)
