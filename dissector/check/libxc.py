@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Final
 
 from dissector.check.libxl import is_state
@@ -10,7 +11,6 @@ from dissector.check.model import PADDED, UNKNOWN, Hit, check, in_body, wrong_le
 from dissector.check.session import number
 from dissector.spec import findings, libxc, rules
 from dissector.spec.model import OPTIONAL_RECORD
-from dissector.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,7 @@ POLICIES: Final = {libxc.X86_CPUID_POLICY: 24, libxc.X86_MSR_POLICY: 16}
 """Policy records, and the size of their entries."""
 _ID, _VERSION, _OPTIONS, _RESERVED1, _RESERVED2 = 8, 12, 16, 18, 20
 BIG_ENDIAN: Final = 1
+_MSR: Final = {"little": "<IIQ", "big": ">IIQ"}
 
 
 @check(rules.IMAGE_VERSION, libxc.IMAGE_HEADER)
@@ -197,11 +198,10 @@ def policy_absent(record: Record, session: Session) -> Iterator[Hit]:
 
 @check(rules.MSR_FLAGS, libxc.X86_MSR_POLICY)
 def msr_flags(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 55; the first of a record."""
-    for node in codec.walk(record.definition, record.body, record.order):
-        for entry in node.value if isinstance(node.value, list) else ():
-            fields = {inner.element.name: inner for inner in entry}
-            if "value" in fields and fields["flags"].value:
-                place = in_body(record, fields["flags"].offset)
-                yield Hit(place, {"found": fields["flags"].value, "index": fields["index"].value})
-                return
+    """Rule 55; the first of a record. Entry by entry: a length may claim a million of them."""
+    size = POLICIES[libxc.X86_MSR_POLICY]
+    body = memoryview(record.body)[: len(record.body) // size * size]
+    for number_, (index, flags, _) in enumerate(struct.iter_unpack(_MSR[record.order], body)):
+        if flags:
+            yield Hit(in_body(record, size * number_ + 4), {"found": flags, "index": index})
+            return
