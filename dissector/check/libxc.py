@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Final
 
 from dissector.check.conditions import judged
@@ -11,7 +12,6 @@ from dissector.check.session import is_state, number
 from dissector.spec import findings, libxc, rules
 from dissector.spec.conditions import POLICIES
 from dissector.spec.model import OPTIONAL_RECORD
-from dissector.wire import codec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 NO_SUBLEAF: Final = 0xFFFFFFFF
 _OPTIONS = 16
 BIG_ENDIAN: Final = 1
+_ORDERS: Final = {"little": "<", "big": ">"}
+_MSR: Final = "IIQ"
+_KEYS: Final = {libxc.X86_CPUID_POLICY: "II16x", libxc.X86_MSR_POLICY: "I12x"}
+"""What tells the entries of a policy apart: leaf and subleaf, or the MSR."""
 
 
 image_version = judged(rules.IMAGE_VERSION)
@@ -116,29 +120,27 @@ def policy_absent(record: Record, session: Session) -> Iterator[Hit]:
 
 @check(rules.MSR_FLAGS, libxc.X86_MSR_POLICY)
 def msr_flags(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 55; the first of a record."""
-    for node in codec.walk(record.definition, record.body, record.order):
-        for entry in node.value if isinstance(node.value, list) else ():
-            fields = {inner.element.name: inner for inner in entry}
-            if "value" in fields and fields["flags"].value:
-                place = in_body(record, fields["flags"].offset)
-                yield Hit(place, {"found": fields["flags"].value, "index": fields["index"].value})
-                return
+    """Rule 55; the first of a record. Entry by entry: a length may claim a million of them."""
+    size = POLICIES[libxc.X86_MSR_POLICY]
+    body = memoryview(record.body)[: len(record.body) // size * size]
+    for number_, (index, flags, _) in enumerate(struct.iter_unpack(_ORDERS[record.order] + _MSR, body)):
+        if flags:
+            yield Hit(in_body(record, size * number_ + 4), {"found": flags, "index": index})
+            return
 
 
 @check(rules.POLICY_ORDER, *POLICIES)
 def policy_order(record: Record, session: Session) -> Iterator[Hit]:
     """Leaves ascend, and the subleaves of one; so do MSRs. The first entry of a record that does not."""
+    size, keys = POLICIES[record.definition], _KEYS[record.definition]
+    body = memoryview(record.body)[: len(record.body) // size * size]
     before: tuple[int, ...] | None = None
-    for node in codec.walk(record.definition, record.body, record.order):
-        for entry in node.value if isinstance(node.value, list) else ():
-            names = [inner for inner in entry if inner.element.name in ("leaf", "subleaf", "index")]
-            key = tuple(inner.value for inner in names)
-            if before is not None and len(key) == len(before) and key <= before:
-                said = {"entry": _entry(key), "before": _entry(before)}
-                yield Hit(in_body(record, names[0].offset), {"what": record.type, **said})
-                return
-            before = key
+    for number_, key in enumerate(struct.iter_unpack(_ORDERS[record.order] + keys, body)):
+        if before is not None and key <= before:
+            said = {"entry": _entry(key), "before": _entry(before)}
+            yield Hit(in_body(record, size * number_), {"what": record.type, **said})
+            return
+        before = key
 
 
 def _entry(key: tuple[int, ...]) -> str:
