@@ -15736,7 +15736,7 @@ do
   function methods:advance(count, frame)
     self.skip = self.skip - count
     self.position = self.position + count
-    if self.skip == 0 and self.unit then
+    if count > 0 and self.skip == 0 and self.unit then
       self:complete(frame)
     end
   end

@@ -231,7 +231,7 @@ class Framer:
         """Pass over `count` bytes, at most `skip`, whether they came or not."""
         self.skip -= count
         self.position += count
-        if not self.skip and self.unit is not None:
+        if count and not self.skip and self.unit is not None:
             self._body_passed(frame, time)
 
     def gap(self, count: int, frame: int, time: int | None) -> int:

@@ -335,6 +335,15 @@ def test_any_bytes_in_any_state(begin, position, order, strict, guest, limits, s
                 twins.end()
 
 
+def test_passing_nothing_changes_nothing(one):
+    """Also of a record whose head is there, and nothing behind it."""
+    twins = Twins(one, State.LIBXC, 0, None, order="little", strict=False, guest="HVM")
+    twins.data(struct.pack("<II", 8, 24))
+    before = state(twins.python)
+    twins.advance(0)
+    assert state(twins.python) == before
+
+
 @pytest.mark.parametrize("order", ["little", "big"])
 def test_strict_in_the_middle_of_good_streams(one, order):
     """From every record of a stream on, and from next to it, as a search does."""
