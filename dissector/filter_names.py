@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from dissector import spec
-from dissector.spec import findings
+from dissector.spec import findings, rules
 from dissector.spec.libxc import PAGE_TYPE
 from dissector.spec.model import Array, Bytes, Element, Enum, Field, Flags, Numbers, PfnList, StringPairs
 from dissector.wire.unit import unknown_record
@@ -252,6 +252,7 @@ EXPERTS: Final[tuple[FilterName, ...]] = tuple(
     FilterName(f"{PROTOCOL}.expert.{id_}", "FT_NONE", _blanks(meaning), section=section)
     for id_, meaning, section in (
         *((rule.id, rule.text, rule.section) for rule in findings.RULES),
+        *((rule.id, rule.text, rule.section) for rule in rules.RULES if not rule.beyond_wireshark),
         *((id_, meaning, "") for id_, meaning in _EXPERTS.items()),
     )
 )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 
@@ -28,6 +29,7 @@ def version() -> str:
 def main() -> None:
     """Run the command line; the entry point of the distribution."""
     _open_what_is_closed()
+    _buffer_output()
     gc.set_threshold(_NEW_OBJECTS)
     try:
         text = version()
@@ -47,6 +49,19 @@ def main() -> None:
         sys.exit(130)
     finally:
         gc.freeze()  # or Python looks at every object once more on its way out
+
+
+def _buffer_output() -> None:
+    """Put a buffer before a standard output without one (PYTHONUNBUFFERED, python -u).
+
+    Without it Python forgets the rest of a text when a signal interrupts its writing; who shows something flushes.
+    """
+    stdout = sys.stdout
+    raw = getattr(stdout, "buffer", None)
+    if isinstance(raw, io.RawIOBase):
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(raw), encoding=stdout.encoding, errors=stdout.errors, line_buffering=stdout.isatty()
+        )
 
 
 def _open_what_is_closed() -> None:

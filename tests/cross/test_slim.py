@@ -103,6 +103,7 @@ def keys(fields):
         else:
             value = None
         found[key] = value
+    found.pop("qemu", None)  # read out of what is blanked
     return {key: value for key, value in found.items() if not key.endswith("_name")}
 
 

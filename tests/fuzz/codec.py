@@ -28,7 +28,7 @@ def check(draw):
     body = draw.rest()
     length = len(body) + more if record.type_id is not None else None
     values = codec.decode(record, body, order, length)
-    plain = codec._decoded(codec.walk(record, body, order), {}, order, length, pfns=False)
+    plain = codec._decoded(codec.walk(record, body, order), {}, order, length, len(body), pfns=False, deep=False)
     assert values == plain
     whole = codec.decode(record, body, order, length, pfns=True)
     assert {name: whole[name] for name in values} == values

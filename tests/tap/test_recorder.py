@@ -75,7 +75,7 @@ def test_full_disk():
     crowd = Crowd([recorder])
     recorder.start()
     while recorder.gave_up is None:
-        crowd.passed(0, bytes(100_000))
+        crowd.passed(0, bytes(1000))
     assert recorder.close()
     assert not crowd.watching or recorder.gave_up
     assert "/dev/full: No space left on device" in notices[-1]
