@@ -141,3 +141,12 @@ def test_verbs_and_what_belongs_to_them_are_completed(words, offered):
     words = f"xendissect {words}"
     done = run(_XENDISSECT_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(words.count(" ")))
     assert done.stdout.split() == offered
+
+
+def test_output_has_a_buffer_whatever_python_was_told():
+    code = "import sys; from dissector.cli import _buffer_output as b; b(); print(type(sys.stdout.buffer).__name__)"
+    for way in ((), ("-u",)):
+        done = subprocess.run(
+            [sys.executable, *way, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert done.stdout == "BufferedWriter\n"
