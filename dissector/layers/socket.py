@@ -43,6 +43,8 @@ class MigrationSocket(SuperSocket):  # type: ignore[misc]
     desc = "packet ring for Xen migrations"
     closed = True
     """Until it is open: scapy closes what could not be made, too."""
+    known = False
+    """A session has asked for chunks, and so will ask for the rest when the capture ends."""
 
     def __init__(
         self,
@@ -58,12 +60,23 @@ class MigrationSocket(SuperSocket):  # type: ignore[misc]
         self.ins = self.outs = None
         self.closed = False
 
+    @staticmethod
+    def select(sockets: list[Any], remain: float | None = None) -> list[Any]:
+        """Wait until sockets are ready, as ``sniff()`` does; one that no session knows is ready at once.
+
+        Else a capture that is stopped before the kernel has handed over its first block would be nobody's.
+        """
+        unknown = [sock for sock in sockets if isinstance(sock, MigrationSocket) and not sock.known]
+        ready: list[Any] = unknown or SuperSocket.select(sockets, remain)
+        return ready
+
     def fileno(self) -> int:
         """Return the descriptor that ``sniff()`` waits for."""
         return self.source.fileno()
 
     def chunks(self) -> Iterator[Chunk]:
         """Give what has been captured; EOFError when the capture has ended and everything was given."""
+        self.known = True
         yield from self.source.take()
         if self.source.ended is not None:
             raise EOFError(self.source.ended)

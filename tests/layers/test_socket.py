@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from dissector.layers import MigrationSocket
+from dissector.layers import MigrationSession, MigrationSocket
 from dissector.live.source import LiveError
 from tests.cross.tools import true_records
 from tests.live.conversations import conversation
 from tests.live.link import INTERFACE, Link, needs_namespaces
-from tests.live.replay import play
+from tests.live.replay import Play, play
 
 SCRIPT = Path(__file__).with_name("live_sniff.py")
 
@@ -51,6 +51,21 @@ def test_scapys_own_socket_at_a_modest_rate():
     needs_namespaces()
     with Link() as link:
         assert sniffed(link, "scapy", "xl-hvm-v3", rate=4_000_000) == true("xl-hvm-v3")
+
+
+def test_stopped_before_the_kernel_hands_over_the_first_block():
+    needs_namespaces()
+    with Link() as link:
+        socket = link.receiver.call(MigrationSocket, INTERFACE)
+        session = MigrationSession()
+        assert MigrationSocket.select([socket], 0) == [socket]
+        assert list(session.recv(socket)) == []
+        assert MigrationSocket.select([socket], 0) == []
+        with Play(link, conversation("xl-hvm-v3")) as one:
+            one.finish()
+            found = session.finish()
+        socket.close()
+        assert len(found) == sum(len(rows) for rows in true("xl-hvm-v3").values())
 
 
 def test_no_such_interface():
