@@ -11,7 +11,9 @@ from dissector.check.model import PADDED, UNKNOWN, Hit, check, in_body
 from dissector.check.session import is_state, number
 from dissector.spec import findings, libxc, rules
 from dissector.spec.conditions import POLICIES
+from dissector.spec.cpu import NO_SUBLEAF
 from dissector.spec.model import OPTIONAL_RECORD
+from dissector.wire.leading import ORDERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,10 +21,8 @@ if TYPE_CHECKING:
     from dissector.check.session import Session
     from dissector.wire.events import Record
 
-NO_SUBLEAF: Final = 0xFFFFFFFF
 _OPTIONS = 16
 BIG_ENDIAN: Final = 1
-_ORDERS: Final = {"little": "<", "big": ">"}
 _MSR: Final = "IIQ"
 _KEYS: Final = {libxc.X86_CPUID_POLICY: "II16x", libxc.X86_MSR_POLICY: "I12x"}
 """What tells the entries of a policy apart: leaf and subleaf, or the MSR."""
@@ -123,7 +123,7 @@ def msr_flags(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 55; the first of a record. Entry by entry: a length may claim a million of them."""
     size = POLICIES[libxc.X86_MSR_POLICY]
     body = memoryview(record.body)[: len(record.body) // size * size]
-    for number_, (index, flags, _) in enumerate(struct.iter_unpack(_ORDERS[record.order] + _MSR, body)):
+    for number_, (index, flags, _) in enumerate(struct.iter_unpack(ORDERS[record.order] + _MSR, body)):
         if flags:
             yield Hit(in_body(record, size * number_ + 4), {"found": flags, "index": index})
             return
@@ -135,7 +135,7 @@ def policy_order(record: Record, session: Session) -> Iterator[Hit]:
     size, keys = POLICIES[record.definition], _KEYS[record.definition]
     body = memoryview(record.body)[: len(record.body) // size * size]
     before: tuple[int, ...] | None = None
-    for number_, key in enumerate(struct.iter_unpack(_ORDERS[record.order] + keys, body)):
+    for number_, key in enumerate(struct.iter_unpack(ORDERS[record.order] + keys, body)):
         if before is not None and key <= before:
             said = {"entry": _entry(key), "before": _entry(before)}
             yield Hit(in_body(record, size * number_), {"what": record.type, **said})

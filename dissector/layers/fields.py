@@ -17,12 +17,12 @@ from scapy.packet import Packet
 
 from dissector.spec.model import Bytes, Choice, Enum, Field, Flags, Layout, Numbers, Skip
 from dissector.wire.codec import ByteOrder, field_order
+from dissector.wire.leading import CODES, ORDERS
 from dissector.wire.nodes import chosen
 
 BYTES_SHOWN = 32
 """Longer runs of bytes are shortened by show() and repr()."""
 
-_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _NAMES = {1: "Byte", 2: "Short", 4: "Int", 8: "Long"}
 
 
@@ -78,7 +78,7 @@ def integer_class(size: int, order: ByteOrder, prefix: str = "", kind: str = "Fi
 
 def struct_format(size: int, order: ByteOrder) -> str:
     """Return the format code of an integer for struct."""
-    return ("<" if order == "little" else ">") + _CODES[size]
+    return ORDERS[order] + CODES[size]
 
 
 def default_of(field: Field) -> int:

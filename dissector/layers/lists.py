@@ -16,6 +16,7 @@ from scapy.volatile import RandNum
 from dissector.layers.fields import not_kept, number, struct_format
 from dissector.spec.libxc import DATA_PAGE_TYPES, PAGE_SIZE, PAGE_TYPE, PFN_MASK, PFN_TYPE_SHIFT
 from dissector.wire.codec import data_pages
+from dissector.wire.leading import ORDERS
 from dissector.wire.nodes import read
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class PfnListField(FieldListField):  # type: ignore[misc]
         name = element.count
         count_from = None if name is None else lambda packet: number(packet, name)
         super().__init__(element.name, [], item, count_from=count_from)
-        self.code = "<" if order == "little" else ">"
+        self.code = ORDERS[order]
 
     def any2i(self, packet: Any, value: Any) -> Any:
         """Take any sequence of entries (a numpy array too), or one entry."""

@@ -41,13 +41,20 @@ _BEHIND: Final = 0.5
 _SECOND: Final = 1_000_000_000
 
 
-class _Blocks(NamedTuple):
-    """In the queue: whole blocks."""
+class _Blocks:
+    """In the queue: whole blocks.
 
-    pieces: Sequence[Buffer]
-    size: int
-    lent: mmap.mmap | None = None
-    """The memory that they lie in, to be lent again when they are written."""
+    Attributes:
+        pieces: Their bytes.
+        lent: The memory that these lie in, to be lent again when they are written.
+        size: Bytes of memory that they take while they wait.
+    """
+
+    __slots__ = ("lent", "pieces", "size")
+
+    def __init__(self, pieces: Sequence[Buffer], lent: mmap.mmap | None = None) -> None:
+        self.pieces, self.lent = pieces, lent
+        self.size = ROOM_BYTES if lent is not None else sum(map(len, pieces))
 
 
 class _Next(NamedTuple):
@@ -134,7 +141,7 @@ class CaptureWriter:
         self.path = self._name()
         """Of the file that is written now."""
         self._output = OutputFile(self.path, patient=when_full == "wait")
-        self._put(_Blocks([self._section], len(self._section)))
+        self._put(_Blocks([self._section]))
         self._thread = threading.Thread(target=self._run, name="capture writer", daemon=True)
         self._thread.start()
 
@@ -143,7 +150,7 @@ class CaptureWriter:
         block = interface_description(linktype, name=name, filter_text=filter_text, snap_length=snap_length)
         self._interfaces.append(block)
         self._counters.append(_Counters())
-        self._put(_Blocks([block], len(block)))
+        self._put(_Blocks([block]))
         return len(self._interfaces) - 1
 
     def statistics(
@@ -185,8 +192,7 @@ class CaptureWriter:
         Returns:
             Whether they were taken: not after `failed` or `stopped`, and not when they were dropped.
         """
-        block = [b"".join(parts)] if copy else list(parts)
-        return self._write(_Blocks(block, sum(map(len, block))), packets, time)
+        return self._write(_Blocks([b"".join(parts)] if copy else list(parts)), packets, time)
 
     def lend(self) -> memoryview:
         """Give a buffer of `ROOM_BYTES` to be filled with blocks and given to `write_lent`.
@@ -205,10 +211,10 @@ class CaptureWriter:
         """
         memory = cast("mmap.mmap", buffer.obj)
         if used <= ROOM_BYTES // 2:  # the memory is worth more than a copy
-            blocks = _Blocks([bytes(buffer[:used])], used)
+            blocks = _Blocks([bytes(buffer[:used])])
             self._free.append(memory)
         else:
-            blocks = _Blocks([buffer[:used]], ROOM_BYTES, memory)
+            blocks = _Blocks([buffer[:used]], memory)
         taken = self._write(blocks, packets, time)
         if not taken and blocks.lent is not None:
             self._free.append(memory)
@@ -278,7 +284,7 @@ class CaptureWriter:
             self.stopped = f"{self.files} files are written"
             return
         statistics = self._statistics(time)
-        self._put(_Blocks([statistics], len(statistics)))
+        self._put(_Blocks([statistics]))
         self.files += 1
         remove = None
         if self._ring is not None and self._ring.files is not None and len(self._kept) >= self._ring.files:
@@ -288,7 +294,7 @@ class CaptureWriter:
             self._queue.append(_Next(self.path, remove))
         self._file_begun, self._file_packets, self._file_size = time, 0, 0
         head = self._section + b"".join(self._interfaces)
-        self._put(_Blocks([head], len(head)))
+        self._put(_Blocks([head]))
 
     def _name(self) -> str:
         if self._ring is None:

@@ -14,6 +14,7 @@ import msgspec.json
 
 from dissector.spec.libxc import PFN_MASK
 from dissector.wire import codec
+from dissector.wire.leading import ORDERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ def _ends(size: int, order: codec.ByteOrder) -> Callable[[bytes], tuple[Any, ...
     """Return what reads count, reserved, first and last entry of a body; None: there are no two whole entries."""
     if size < _LIST + 16 or size % 8:
         return None
-    return struct.Struct(f"{'<' if order == 'little' else '>'}IIQ{size - _LIST - 16}xQ").unpack
+    return struct.Struct(f"{ORDERS[order]}IIQ{size - _LIST - 16}xQ").unpack
 
 
 @lru_cache(maxsize=1024)

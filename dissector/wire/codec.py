@@ -31,9 +31,9 @@ from dissector.spec.model import (
     Record,
     StringPairs,
 )
+from dissector.wire.leading import ORDERS, leading
 from dissector.wire.leading import ByteOrder as ByteOrder
 from dissector.wire.leading import field_order as field_order
-from dissector.wire.leading import leading
 from dissector.wire.members import members_of
 from dissector.wire.nodes import MOST_ITEMS, read, walk_from, within
 from dissector.wire.nodes import Node as Node
@@ -68,7 +68,7 @@ def number(record: Record, body: bytes, order: ByteOrder, name: str) -> int | No
 
 def entries(raw: bytes | bytearray, order: ByteOrder) -> tuple[int, ...]:
     """Unpack a pfn list into integers, type bits included."""
-    return struct.unpack(f"{'<' if order == 'little' else '>'}{len(raw) // 8}Q", raw)
+    return struct.unpack(f"{ORDERS[order]}{len(raw) // 8}Q", raw)
 
 
 _LOW_HALF = bytes(value & 0x0F for value in range(256))

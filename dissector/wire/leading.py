@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from dissector.spec.model import Array, Enum, Field, Flags, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from dissector.spec.model import Element
 
 ByteOrder: TypeAlias = Literal["little", "big"]
 
-_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+ORDERS: Mapping[ByteOrder, str] = {"little": "<", "big": ">"}
+"""Byte order -> its sign for struct."""
+CODES: Mapping[int, str] = {1: "B", 2: "H", 4: "I", 8: "Q"}
+"""Bytes of an unsigned integer -> its letter for struct."""
 
 
 class Leading(NamedTuple):
@@ -53,7 +56,7 @@ def leading(owner: Record | Array, order: ByteOrder) -> Leading:
         if its != theirs:
             break
         found.append(element)
-    compiled = struct.Struct(("<" if theirs == "little" else ">") + "".join(_CODES[one.size] for one in found))
+    compiled = struct.Struct(ORDERS[theirs] + "".join(CODES[one.size] for one in found))
     named = tuple((one.name, f"{one.name}_name", one.names) for one in found)
     return Leading(
         compiled.unpack_from,

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dissector.spec.model import Array, Bytes, Element, Enum, Field, Flags, Numbers, Pages, PfnList, Skip, StringPairs
-from dissector.wire.leading import field_order
+from dissector.wire.leading import CODES, ORDERS, field_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -157,8 +157,7 @@ def read(element: Element, body: memoryview, position: int, seen: Mapping[str, i
             return Node(element, position, rest, pairs)
         case Numbers():
             count = min(element.count, rest // element.size)
-            code = {1: "B", 2: "H", 4: "I", 8: "Q"}[element.size]
-            numbers = struct.unpack_from(f"{'<' if order == 'little' else '>'}{count}{code}", body, position)
+            numbers = struct.unpack_from(f"{ORDERS[order]}{count}{CODES[element.size]}", body, position)
             return Node(element, position, count * element.size, numbers)
         case Skip():
             return Node(element, position, element.size, b"") if element.size <= rest else None
