@@ -7,7 +7,6 @@ the same names, see :mod:`dissector.filter_fields`; `ONLY_OURS` says what it has
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -243,16 +242,15 @@ _EXPERTS: Final[Mapping[str, str]] = {
 
 
 def _blanks(text: str) -> str:
-    """Replace what the place of discovery fills in."""
-    text = re.sub(r"{\w+(:.*?)?}", "…", text)
+    """Say something where nothing but what the place of discovery fills in would be left."""
     return text if any(char.isalpha() for char in text) else "what its text says"
 
 
 EXPERTS: Final[tuple[FilterName, ...]] = tuple(
     FilterName(f"{PROTOCOL}.expert.{id_}", "FT_NONE", _blanks(meaning), section=section)
     for id_, meaning, section in (
-        *((rule.id, rule.text, rule.section) for rule in findings.RULES),
-        *((rule.id, rule.text, rule.section) for rule in rules.RULES if not rule.beyond_wireshark),
+        *((rule.id, rule.says, rule.section) for rule in findings.RULES),
+        *((rule.id, rule.says, rule.section) for rule in rules.RULES if not rule.beyond_wireshark),
         *((id_, meaning, "") for id_, meaning in _EXPERTS.items()),
     )
 )

@@ -15,11 +15,10 @@ from dissector.cli.choices import ColourChoice, FormatChoice
 from dissector.cli.fail import fail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dissector.check.releases import Target
     from dissector.sinks import Output, Sink
-    from dissector.spec.findings import Rule
     from dissector.wire.events import Event
     from dissector.wire.limits import Limits
 
@@ -88,7 +87,7 @@ def check(
     if not files:
         fail("give a capture, a save image, or - for standard input")
     from dissector.check.releases import Target
-    from dissector.cli.pump import ERRORS_FOUND, OK, Plan, pump
+    from dissector.cli.pump import ERRORS, WARNINGS_TOO, Plan, pump
     from dissector.cli.sizes import parse_limits
     from dissector.indexed import open_input
     from dissector.sources import CaptureError
@@ -101,13 +100,10 @@ def check(
         )
     except (ValueError, CaptureError) as error:
         fail(str(error))
-    through = Through(target)
     sinks = Sinks(verbose, as_json, colour)
     sinks.prepare()
-    status = pump(reader, Plan(sinks.selection, sinks, through=through), sys.stdout)
-    if status == OK and (through.seen["error"] or (strict and through.seen["warn"])):
-        status = ERRORS_FOUND
-    raise typer.Exit(status)
+    plan = Plan(sinks.selection, sinks, judged=WARNINGS_TOO if strict else ERRORS, through=checking(target))
+    raise typer.Exit(pump(reader, plan, sys.stdout))
 
 
 def looking_at_padding(limits: Limits) -> Limits:
@@ -117,30 +113,14 @@ def looking_at_padding(limits: Limits) -> Limits:
     return ThoroughLimits(**asdict(limits))
 
 
-class Through:
-    """Passes events through a checker, and counts what it finds.
+def checking(target: Target | None) -> Callable[[Iterator[list[Event]]], Iterator[list[Event]]]:
+    """Return what passes events through a new checker and puts its findings among them."""
+    # Now, not with the first event: a live capture gives up its privileges before that, and perhaps its modules.
+    from functools import partial
 
-    Attributes:
-        seen: Findings by severity.
-    """
+    from dissector.check.checker import Checker, checked
 
-    def __init__(self, target: Target | None) -> None:
-        # Now, not with the first event: a live capture gives up its privileges before that, and perhaps its modules.
-        from dissector.check.checker import Checker, checked
-
-        self._checked = checked
-        self._checker = Checker(target)
-        self.seen = {"error": 0, "warn": 0, "note": 0}
-
-    def __call__(self, batches: Iterator[list[Event]]) -> Iterator[list[Event]]:
-        """Give the events with the findings of the checker among them."""
-        from dissector.wire.events import Finding
-
-        for batch in self._checked(batches, self._checker):
-            for event in batch:
-                if isinstance(event, Finding):
-                    self.seen[event.severity] += 1
-            yield batch
+    return partial(checked, checker=Checker(target))
 
 
 class Sinks:
@@ -199,7 +179,7 @@ def _explained(name: str) -> str:
         fail(f"there is no rule {name!r}{hint}")
     blocks = []
     for rule in found:
-        rows = [rule.id, f"  severity  {rule.severity}", f"  says      {_says(rule)}"]
+        rows = [rule.id, f"  severity  {rule.severity}", f"  says      {rule.says}"]
         rows += [f"  {label:<9} {text}" for label, text in (("why", rule.why), ("releases", rule.releases)) if text]
         if rule.beyond_wireshark:
             rows.append(f"  wireshark not there: {rule.beyond_wireshark}")
@@ -208,13 +188,6 @@ def _explained(name: str) -> str:
             rows.append(f"  where     {number}section {rule.section} of the format description")
         blocks.append("\n".join(rows))
     return "\n\n".join(blocks)
-
-
-def _says(rule: Rule) -> str:
-    """Return the text of a rule with dots in place of what is filled in."""
-    import re
-
-    return re.sub(r"{\w+[^}]*}", "…", rule.text)
 
 
 def table() -> str:
@@ -226,6 +199,6 @@ def table() -> str:
         why = " ".join(text for text in (rule.why, rule.releases and f"Releases: {rule.releases}.") if text)
         number = "" if rule.number is None else str(rule.number)
         wireshark = f"no: {rule.beyond_wireshark}" if rule.beyond_wireshark else "yes"
-        cells = (number, f"`{rule.id}`", rule.severity, _says(rule), why, wireshark)
+        cells = (number, f"`{rule.id}`", rule.severity, rule.says, why, wireshark)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"

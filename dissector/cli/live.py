@@ -19,7 +19,7 @@ from dissector.cli.status import DrawnStatus, status_for
 from dissector.live import privileges
 from dissector.sinks.progress import ProgressSink
 from dissector.watch import Watch
-from dissector.wire.events import Finding, Record
+from dissector.wire.events import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -145,10 +145,10 @@ class _Session:
 
     def _show(self, events: Sequence[Event]) -> None:
         shown = False
+        if self._plan.judges(events):
+            self._result = ERRORS_FOUND
         for event in events:
             self._progress.write(event)
-            if self._plan.strict and isinstance(event, Finding) and event.severity == "error":
-                self._result = ERRORS_FOUND
             if self._left == 0 and isinstance(event, Record):
                 continue
             if self._plan.selection is not None and not self._plan.selection(event):

@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 
     from dissector.indexed import Input
     from dissector.sinks import Output, Sink
+    from dissector.spec.findings import Severity
     from dissector.wire.events import Event
 
 OK: Final = 0
 ERRORS_FOUND: Final = 1
 TROUBLE: Final = 2
 INTERRUPTED: Final = 130
+
+NOTHING: Final[frozenset[Severity]] = frozenset()
+ERRORS: Final[frozenset[Severity]] = frozenset({"error"})
+WARNINGS_TOO: Final[frozenset[Severity]] = frozenset({"error", "warn"})
+
 _AT_ONCE: Final = 4096
 """Most events whose lines are put together before they are written."""
 
@@ -39,12 +45,17 @@ class Plan:
     sinks: Callable[[Output], Sequence[Sink]]
     count: int | None = None
     """Stop after so many records."""
-    strict: bool = False
-    """A finding of severity error makes the exit status 1."""
+    judged: frozenset[Severity] = NOTHING
+    """Findings of these severities make the exit status 1."""
     through: Callable[[Iterator[list[Event]]], Iterator[list[Event]]] = iter
     """What events pass on their way from the reader."""
     at_once: bool = False
     """Show each event as soon as it is known: the input may be a pipe that somebody still writes to."""
+
+    def judges(self, events: Sequence[Event]) -> bool:
+        """Tell whether one of the events makes the exit status 1."""
+        judged = self.judged
+        return bool(judged) and any(isinstance(event, Finding) and event.severity in judged for event in events)
 
 
 def pump(reader: Input, plan: Plan, stdout: TextIO) -> int:
@@ -79,7 +90,7 @@ def _show(reader: Input, plan: Plan, output: Output, stdout: TextIO) -> int:
             events: Sequence[Event] = batch
             if left is not None:
                 events, left = _until(batch, plan.selection, left)
-            if plan.strict and any(isinstance(event, Finding) and event.severity == "error" for event in events):
+            if plan.judges(events):
                 status = ERRORS_FOUND
             if plan.selection is not None:
                 events = list(filter(plan.selection, events))

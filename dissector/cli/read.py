@@ -85,7 +85,7 @@ def read(
     Exit status: 0 if all was read, 1 with --strict if the stream has errors, 2 if the input cannot be read, 130 after
     Ctrl-C.
     """  # noqa: D301  click wants a real backspace there
-    from dissector.cli.pump import TROUBLE, Plan, die_of_broken_pipe, pump
+    from dissector.cli.pump import ERRORS, NOTHING, TROUBLE, Plan, die_of_broken_pipe, pump
     from dissector.cli.selection import selection_of
     from dissector.cli.show import Show
     from dissector.cli.sizes import parse_limits
@@ -115,7 +115,7 @@ def read(
         except (ValueError, CaptureError) as error:
             tell(str(error))
             return TROUBLE
-        plan = Plan(selection.wanted, sinks, count=count, strict=strict, at_once="-" in names)
+        plan = Plan(selection.wanted, sinks, count=count, judged=ERRORS if strict else NOTHING, at_once="-" in names)
         return pump(reader, plan, stream)
 
     names = [str(path) for path in files]

@@ -105,9 +105,9 @@ def sniff(
     Ctrl-C ends with the summary. Exit status: 0 if the capture was ended by you or by a limit; 1 with --strict if a
     stream has errors; 2 if it can not begin, or breaks off.
     """  # noqa: D301  click wants a real backspace there
-    from dissector.cli.check import Through, looking_at_padding, text_sink
+    from dissector.cli.check import checking, looking_at_padding, text_sink
     from dissector.cli.live import run
-    from dissector.cli.pump import Plan
+    from dissector.cli.pump import ERRORS, NOTHING, Plan
     from dissector.cli.recording import wanted
     from dissector.cli.selection import selection_of
     from dissector.cli.show import Show
@@ -148,14 +148,14 @@ def sniff(
     except LiveError as error:
         fail(str(error))
     show.prepare()
-    plan = Plan(selection.wanted, show, count=count, strict=strict, at_once=True)
+    plan = Plan(selection.wanted, show, count=count, judged=ERRORS if strict else NOTHING, at_once=True)
     if check:
         limits = looking_at_padding(limits)
 
         def sinks(output: Output) -> list[Sink]:
             return show(output) if as_json else [*show(output), text_sink(output, colour, verbose, separate=True)]
 
-        plan = replace(plan, sinks=sinks, through=Through(None))
+        plan = replace(plan, sinks=sinks, through=checking(None))
     raise typer.Exit(run(sources, plan, stdout, limits=limits, record=record, duration=duration, status=status.value))
 
 

@@ -15,6 +15,16 @@ from typing import Literal, TypeAlias
 Severity: TypeAlias = Literal["error", "warn", "note"]
 
 
+class _Blank:
+    def __format__(self, spec: str) -> str:
+        return "…"
+
+
+class _Blanks(dict[str, _Blank]):
+    def __missing__(self, name: str) -> _Blank:
+        return _Blank()
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One thing that may be found."""
@@ -31,6 +41,11 @@ class Rule:
     """Which Xen releases write or judge it so; empty: all that have this stream format."""
     beyond_wireshark: str = ""
     """Why the Wireshark plugin does not look for it; empty: it does."""
+
+    @property
+    def says(self) -> str:
+        """The text with dots in place of what is filled in."""
+        return self.text.format_map(_Blanks())
 
 
 _FILES = "Wireshark reads files and frames itself"

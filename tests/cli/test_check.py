@@ -198,10 +198,10 @@ def test_script_helpers_make_good_streams(tmp_path):
 def test_everything_is_imported_before_a_capture_gives_up_its_privileges():
     code = (
         "import sys\n"
-        "from dissector.cli.check import Through, text_sink\n"
+        "from dissector.cli.check import checking, text_sink\n"
         "from dissector.cli.choices import ColourChoice\n"
         "import dissector.cli.live, dissector.wire.events\n"
-        "through = Through(None)\n"
+        "through = checking(None)\n"
         "text_sink(sys.stdout, ColourChoice.NEVER, 0)\n"
         "before = set(sys.modules)\n"
         "from dissector.reader import Reader\n"

@@ -15,7 +15,7 @@ import typer
 
 from dissector.cli import live
 from dissector.cli.live import run
-from dissector.cli.pump import ERRORS_FOUND, OK, TROUBLE, Plan
+from dissector.cli.pump import ERRORS, ERRORS_FOUND, OK, TROUBLE, Plan
 from dissector.cli.recording import wanted
 from dissector.cli.selection import Selection
 from dissector.cli.status import PlainStatus
@@ -93,7 +93,7 @@ def test_selection_and_strict():
     assert {one["type"] for one in objects if one["event"] == "record"} == {"CHECKPOINT_STATE"}
     error = any(getattr(event, "severity", "") == "error" for event in events("colo-header-16"))
     assert error
-    assert sniffed(Fake([frames("colo-header-16")], method="stdin"), strict=True)[0] == ERRORS_FOUND
+    assert sniffed(Fake([frames("colo-header-16")], method="stdin"), judged=ERRORS)[0] == ERRORS_FOUND
 
 
 def test_limits_without_a_file(capsys):

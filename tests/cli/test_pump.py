@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dissector.cli.pump import ERRORS_FOUND, INTERRUPTED, OK, TROUBLE, Plan, pump
+from dissector.cli.pump import ERRORS, ERRORS_FOUND, INTERRUPTED, OK, TROUBLE, Plan, pump
 from dissector.sinks import OneByOne
 from dissector.sources import CaptureError
 from tests.sample_events import FINDING, TOTAL, checkpoint_state, page_data
@@ -70,10 +70,10 @@ def test_selection_and_count():
 
 
 def test_strict():
-    assert pumped(FINDING, strict=True)[0] == ERRORS_FOUND
+    assert pumped(FINDING, judged=ERRORS)[0] == ERRORS_FOUND
     assert pumped(FINDING)[0] == OK
     # What is not shown counts all the same.
-    assert pumped(FINDING, strict=True, selection=lambda _: False) == (ERRORS_FOUND, "closed")
+    assert pumped(FINDING, judged=ERRORS, selection=lambda _: False) == (ERRORS_FOUND, "closed")
 
 
 def test_an_input_that_breaks_is_shown_up_to_there(capsys):

@@ -18,8 +18,8 @@ from captures.streams import LIBXC_TYPES, STATES
 from dissector.spec.libxc import REC_LENGTH_MAX
 from dissector.wire.events import Flow, Record
 from tests.check.scripts import Item, Script, record
-from tests.cross.mutations import FOREIGN, HEADERS, wire_bytes
-from tests.cross.tools import NAMES, paths, truth
+from tests.cross.mutations import FOREIGN, HEADERS
+from tests.cross.tools import NAMES, paths, truth, wire_bytes
 
 if TYPE_CHECKING:
     import random

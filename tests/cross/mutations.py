@@ -16,7 +16,7 @@ from dissector.spec import BY_NAME, libxc
 from dissector.spec.model import Bytes, Field
 from dissector.wire.events import Flow, Record
 from tests.check.scripts import record
-from tests.cross.tools import NAMES, paths, truth
+from tests.cross.tools import NAMES, paths, truth, wire_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,16 +122,6 @@ def streams(name: str) -> tuple[Stream, ...]:
             order = "big" if name == "big-endian" else "little"
             found.append(Stream(label, kept[0].layer, flow["mode"], order, kept))
     return tuple(found)
-
-
-def wire_bytes(one: Record) -> bytes:
-    """Encode a record as it was on the wire (streams whose padding is zero)."""
-    if one.type_id is None:
-        return one.body
-    assert one.body_length is not None
-    head = struct.pack("<II" if one.order == "little" else ">II", one.type_id, one.body_length)
-    data = head + one.whole_body()
-    return data + bytes(one.size - len(data))
 
 
 def inner(stream: Stream) -> Iterator[Stream]:

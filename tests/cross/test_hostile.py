@@ -23,20 +23,8 @@ from dissector.wire.events import Record, Summary, Total
 from dissector.wire.limits import Limits
 from tests.cross import tools
 from tests.cross.tools import ACK, FIN, PSH, SYN, modest
+from tests.fuzz.invariants import SMALL
 
-SMALL = Limits(
-    max_body=4096,
-    max_flow_buffer=20_000,
-    max_total_buffer=40_000,
-    max_flows=4,
-    max_search=50_000,
-    max_holes=8,
-    max_held=64,
-    max_lost=8,
-    max_candidates=4,
-    max_fragment_bytes=5_000,
-    reorder_window=5_000,
-)
 GOOD = {
     "plain": lambda: plain(Guest(pages=12), passes=((1, 2),)),
     "pv": lambda: plain(pv64(), "libxl", passes=()),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import struct
 from functools import cache
 
 import pytest
@@ -16,7 +15,7 @@ import pytest
 import dissector
 from dissector.wire.events import Flow, Record
 from tests.captures.tools import verify_stream
-from tests.cross.tools import NAMES, paths, truth
+from tests.cross.tools import NAMES, paths, truth, wire_bytes
 
 REJECTED = {
     "xl-hvm-xenstore": "not NUL terminated",  # known limit under Python 3: any EMULATOR_XENSTORE_DATA with contents
@@ -63,18 +62,6 @@ def copies(tmp_path_factory):
         return found
 
     return copy
-
-
-def wire_bytes(record: Record) -> bytes:
-    """Encode a record as it was on the wire."""
-    if record.type_id is None:
-        return record.body
-    assert record.body_length is not None
-    head = struct.pack("<II" if record.order == "little" else ">II", record.type_id, record.body_length)
-    data = head + record.whole_body()
-    padding = record.size - len(data)
-    assert 0 <= padding < 8
-    return data + bytes(padding)
 
 
 def rebuilt(found):

@@ -343,3 +343,15 @@ def by_direction(found: list[Event] | tuple[Event, ...]) -> dict[str, list[Recor
 
 
 assert LIBXC_TYPES["CHECKPOINT_DIRTY_PFN_LIST"] == 0x0F
+
+
+def wire_bytes(record: Record) -> bytes:
+    """Encode a record as it was on the wire (streams whose padding is zero)."""
+    if record.type_id is None:
+        return record.body
+    assert record.body_length is not None
+    head = struct.pack("<II" if record.order == "little" else ">II", record.type_id, record.body_length)
+    data = head + record.whole_body()
+    padding = record.size - len(data)
+    assert 0 <= padding < 8
+    return data + bytes(padding)
