@@ -7,9 +7,12 @@ A record type without a line of its own gets one from its definition, so a new t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dissector.sinks.colour import printable
+from dissector.sinks.page_list import page_list, pages_and_types
+from dissector.spec.libxc import PFN_MASK
 from dissector.spec.model import OPTIONAL_RECORD, Array, Bytes, Element, Field, PfnList, StringPairs
 from dissector.wire import codec
 
@@ -24,6 +27,10 @@ _SHOWN = 3
 
 def facts(record: Record) -> str:
     """Return what to say about a record; empty when there is nothing."""
+    found = page_list(record)
+    if found is not None:
+        count, _, first, last, tops = found
+        return f"{count} pfns {_run(first & PFN_MASK, last & PFN_MASK)}, {_known_contents(tops)}"
     fields = _fields(record)
     special = SPECIAL.get((record.layer, record.type))
     if special is not None:
@@ -83,6 +90,10 @@ def span(fields: Fields) -> str:
     first, last = fields["first_pfn"], fields.get("last_pfn")
     if last is None:
         return f"from {first:#x}, list cut"
+    return _run(first, last)
+
+
+def _run(first: int, last: int) -> str:
     return f"{first:#x}" if first == last else f"{first:#x}-{last:#x}"
 
 
@@ -145,15 +156,22 @@ _EMPTY: Final = ("XTAB", "XALLOC", "BROKEN")
 
 def _page_data(_record: Record, fields: Fields) -> str:
     said = [f"{counted(fields['count'], 'pfn')} {span(fields)}" if "first_pfn" in fields else "list lost"]
-    tables: list[str] = []
-    empty: list[str] = []
-    for name, number in fields.get("types", {}).items():
-        if name != "NOTAB":
-            (empty if name in _EMPTY else tables).append(f"{number} {name}")
     if "data_pages" in fields:
-        said.append(counted(fields["data_pages"], "page") + (f" ({', '.join(tables)})" if tables else ""))
-    said += empty[::-1]
+        said.append(_contents(fields["data_pages"], fields["types"]))
     return ", ".join(said)
+
+
+def _contents(pages: int, types: Mapping[str, int]) -> str:
+    """Say what follows a list, and which entries of it have no contents."""
+    tables = [f"{number} {name}" for name, number in types.items() if name != "NOTAB" and name not in _EMPTY]
+    empty = [f"{number} {name}" for name, number in types.items() if name in _EMPTY]
+    said = counted(pages, "page") + (f" ({', '.join(tables)})" if tables else "")
+    return ", ".join((said, *reversed(empty)))
+
+
+@lru_cache(maxsize=1024)
+def _known_contents(tops: bytes) -> str:
+    return _contents(*pages_and_types(tops))
 
 
 def _pv_info(_record: Record, fields: Fields) -> str:

@@ -10,7 +10,6 @@ import msgspec.json
 from dissector.sinks.clock import rfc3339
 from dissector.sinks.json_pages import page_data_fields
 from dissector.sinks.loss import lost_pfns
-from dissector.spec.libxc import PAGE_DATA
 from dissector.wire import codec
 from dissector.wire.events import Event, Finding, Flow, Gap, Record, Resync, Summary, Total
 
@@ -245,7 +244,7 @@ class JsonSink:
         when = (record.time, record.time_end, record.first_frame, record.last_frame)
         if when != self._when:
             self._when, self._when_text = when, self._times(record)
-        fields = page_data_fields(record, pfns=self._pfns) if record.definition is PAGE_DATA else None
+        fields = page_data_fields(record, pfns=self._pfns)
         if fields is None:
             fields = self._encode(fields_object(record, pfns=self._pfns, deep=self._deep)).decode()
         return f"{before}{record.offset}{behind}{self._when_text}{fields}}}\n"

@@ -98,6 +98,9 @@ class TextSink:
         self._no_arrow = "·" if self._wide else "-"
         self._heading = heading
         self._kinds: dict[tuple[str, str], tuple[str, int]] = {}
+        self._where: tuple[int | None, int, int | None, str | None] | None = None
+        self._left = ""
+        """What stands in the lines of `_where` before the layer."""
         self._gaps: list[Gap] = []
         """Gaps of one kind in a row: a capture with a short snap length has one in every frame."""
 
@@ -181,10 +184,14 @@ class TextSink:
         return text, max(1, PLACE_WIDTH - 1 - len(name))
 
     def _head(self, time: int | None, frame: int, flow: int | None, direction: str | None) -> str:
-        clock = self._clock(time)
-        left = f"{self._paint('dim', clock)} " if clock else ""
-        arrow = self._arrows.get(direction or "", self._no_arrow)
-        return f"{left}{frame or '-':>7} #{'-' if flow is None else flow:<2} {arrow} "
+        where = (time, frame, flow, direction)
+        if where != self._where or self._clock.style == "delta":  # many small records are of one packet
+            clock = self._clock(time)
+            left = f"{self._paint('dim', clock)} " if clock else ""
+            arrow = self._arrows.get(direction or "", self._no_arrow)
+            self._where = where
+            self._left = f"{left}{frame or '-':>7} #{'-' if flow is None else flow:<2} {arrow} "
+        return self._left
 
     def _line(
         self,
