@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from dissector.wire.events import Record
 
 HEAD: Final = 8
-"""vcpu_id and reserved word in front of a vcpu's state."""
+"""An X86_PV_INFO; vcpu_id and reserved word in front of a vcpu's state."""
+RESERVED: Final = 2
+"""Where the reserved bytes of X86_PV_INFO begin."""
 BASIC: Final = {4: 2800, 8: 5168}
 """Width of the guest -> bytes of vcpu_guest_context."""
 EXTENDED_MAX, XSAVE_MIN, MSR = 128, 16, 16
@@ -53,6 +55,15 @@ def pv_info_value(record: Record, session: Session) -> Iterator[Hit]:
 
 pv_info_length = judged(rules.PV_INFO_LENGTH)
 """Rule 57, the part that no receiver minds."""
+
+
+@check(rules.PV_INFO_RESERVED, libxc.X86_PV_INFO)
+def pv_info_reserved(record: Record, session: Session) -> Iterator[Hit]:
+    """Section 4.6; no rule of section 7."""
+    found = record.body[RESERVED:HEAD]
+    used = found.lstrip(b"\0")
+    if used:
+        yield Hit(in_body(record, RESERVED + len(found) - len(used)), {"found": found.hex()})
 
 
 @check(rules.P2M_RANGE, libxc.X86_PV_P2M_FRAMES)

@@ -507,6 +507,13 @@ PV_INFO_LENGTH = Rule(
     57,
     why="Xen never writes more; readers look at the first 8 bytes.",
 )
+PV_INFO_RESERVED = Rule(
+    "libxc.x86_pv_info.reserved",
+    "warn",
+    "X86_PV_INFO: reserved bytes {found}, expected zeros",
+    "4.6",
+    why="Xen writes zeros and its receivers ignore them; verify-stream-v2 rejects anything else.",
+)
 P2M_RANGE = Rule(
     "libxc.x86_pv_p2m_frames.range",
     "error",

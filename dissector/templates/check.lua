@@ -792,6 +792,17 @@ do
     end
   end)
 
+  test("libxc.x86_pv_info.reserved", { "libxc.X86_PV_INFO" }, function(unit, _, id)
+    local found = sub(unit.body, 3, 8)
+    local used = found:find("[^\0]")
+    if used then
+      local shown = found:gsub(".", function(char)
+        return string.format("%02x", byte(char))
+      end)
+      tell(unit, id, in_body(unit, 1 + used), { found = shown })
+    end
+  end)
+
   test("libxc.x86_pv_p2m_frames.range", { "libxc.X86_PV_P2M_FRAMES" }, function(unit, session, id)
     local length = unit.body_length
     if length < 8 then

@@ -656,6 +656,11 @@ def pv_info_long() -> Made:
     return replaced(pv(), "X86_PV_INFO", record(2, b"\x08\4" + bytes(14)))
 
 
+@breaks("libxc.x86_pv_info.reserved")
+def pv_info_reserved() -> Made:
+    return patched(pv(), "X86_PV_INFO", 13, b"\x80")
+
+
 @breaks("libxc.x86_pv_p2m_frames.range")
 def p2m_start() -> Made:
     return patched(pv(), "X86_PV_P2M_FRAMES", 8, u32(12))
@@ -1158,6 +1163,7 @@ def header_twice(header: str, before: str) -> Made:
     "libxc.padding",
     "libxc.x86_pv_info.length",
     "libxc.x86_pv_info.value",
+    "libxc.x86_pv_info.reserved",
     "libxc.record.guest_type",
     CUT,
 )
