@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec.json
 
-from dissector.sinks.page_list import LIST, page_list, pages_and_types
+from dissector.sinks.page_list import page_list, pages_and_types
 from dissector.spec.libxc import PFN_MASK
 from dissector.wire import codec
 
@@ -33,7 +33,7 @@ def page_data_fields(record: Record, *, pfns: bool) -> str | None:
     if found is None:
         return None
     count, reserved, first, last, tops = found
-    whole = f',"pfn":{_encode(codec.pfn_numbers(record.body[LIST:], record.order)).decode()}' if pfns else ""
+    whole = f',"pfn":{_encode(codec.pfn_numbers(record.body[codec.LIST :], record.order)).decode()}' if pfns else ""
     return (
         f'{{"count":{count},"reserved":{reserved},"first_pfn":{first & PFN_MASK},"last_pfn":{last & PFN_MASK},'
         f"{_types(tops)}{whole}}}"

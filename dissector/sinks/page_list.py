@@ -7,29 +7,13 @@ it is left to :mod:`dissector.wire.codec`.
 
 from __future__ import annotations
 
-import struct
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from dissector.spec.libxc import PAGE_DATA
 from dissector.wire import codec
-from dissector.wire.leading import ORDERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from dissector.wire.events import Record
-
-LIST: Final = 8
-"""Where in the body the pfn list begins."""
-
-
-@lru_cache(maxsize=2048)
-def _ends(size: int, order: codec.ByteOrder) -> Callable[[bytes], tuple[Any, ...]] | None:
-    """Return what reads count, reserved, first and last entry of a body; None: there are no two whole entries."""
-    if size < LIST + 16 or size % 8:
-        return None
-    return struct.Struct(f"{ORDERS[order]}IIQ{size - LIST - 16}xQ").unpack
 
 
 def page_list(record: Record) -> tuple[int, int, int, int, bytes] | None:
@@ -40,11 +24,11 @@ def page_list(record: Record) -> tuple[int, int, int, int, bytes] | None:
         the list is cut or has no two entries, or the record is another one.
     """
     body, order = record.body, record.order
-    ends = _ends(len(body), order) if record.definition is PAGE_DATA and not record.extra else None
+    ends = codec.list_ends(len(body), order) if record.definition is PAGE_DATA and not record.extra else None
     if ends is None:
         return None
     count, reserved, first, last = ends(body)
-    tops = body[LIST + 7 :: 8] if order == "little" else body[LIST::8]
+    tops = body[codec.LIST + 7 :: 8] if order == "little" else body[codec.LIST :: 8]
     return (count, reserved, first, last, tops) if count == len(tops) else None
 
 

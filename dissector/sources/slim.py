@@ -11,7 +11,6 @@ A slim capture has page contents cut out on purpose. The comment of its section 
 from __future__ import annotations
 
 import re
-import socket
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -51,6 +50,8 @@ class LeftOut(NamedTuple):
 
     def comment(self) -> str:
         """Say it in a line of a comment."""
+        import socket  # a few milliseconds of start-up that most runs do not need
+
         half = (len(self.key) - 4) // 2
         family = socket.AF_INET if half == 4 else socket.AF_INET6
         source, target = (socket.inet_ntop(family, self.key[at : at + half]) for at in (0, half))
@@ -84,6 +85,8 @@ def left_out(comment: str) -> Iterator[LeftOut]:
 
 
 def _mark(length: str, seq: str, *more: str | None) -> LeftOut | None:
+    import socket
+
     ends, (time, ack) = [text or "" for text in more[:4]], more[4:]
     family = socket.AF_INET6 if ":" in ends[0] else socket.AF_INET
     try:

@@ -47,7 +47,7 @@ class NamesBy:
     """Values of those fields, in their order -> names."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Field:
     """An unsigned integer of 1, 2, 4 or 8 bytes."""
 
@@ -69,7 +69,7 @@ class Field:
     """Names that depend on other fields: shown where a body is shown as a whole."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Bytes:
     """A run of bytes."""
 
@@ -88,7 +88,7 @@ class Bytes:
     """Of a text in JSON, what is shown under a name of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Member:
     """A member of a JSON text."""
 
@@ -99,7 +99,7 @@ class Member:
     meaning: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Array:
     """A list of structures, one after the other without padding."""
 
@@ -114,7 +114,7 @@ class Array:
     """Items do not say how long they are: how the next one is found. Its last element is what lies before that."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Scan:
     """How structures of unknown length are found: each begins with a byte of `starts`; its fields keep their `maximum`.
 
@@ -130,7 +130,7 @@ class Scan:
     """Bytes behind the last structure."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Numbers:
     """A fixed number of unsigned integers of one size."""
 
@@ -143,7 +143,7 @@ class Numbers:
     """As of a Field."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Skip:
     """Bytes without meaning: padding, reserved, or not worth a name."""
 
@@ -157,7 +157,7 @@ class Skip:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PfnList:
     """A list of u64 page frame numbers, kept as bytes (numpy on request)."""
 
@@ -169,7 +169,7 @@ class PfnList:
     """Bits 63-60 of each entry hold the page type, 59-52 are reserved (PAGE_DATA)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pages:
     """Page contents: 4096 bytes for every entry of a typed PfnList that carries data. Never collected, only skipped."""
 
@@ -178,7 +178,7 @@ class Pages:
     pfns: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class StringPairs:
     """`key NUL value NUL` pairs up to the end of the body."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import struct
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dissector.spec.libxc import (
     DATA_PAGE_TYPES,
@@ -43,7 +43,7 @@ from dissector.wire.nodes import names_among as names_among
 from dissector.wire.nodes import walk as walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import numpy as np
     import numpy.typing as npt
@@ -95,6 +95,21 @@ def data_pages(raw: bytes, order: ByteOrder, start: int = 0) -> int:
     """Count the entries of a typed pfn list that carry 4096 bytes of contents; the list begins at `start`."""
     tops = raw[start + 7 :: 8] if order == "little" else raw[start::8]
     return len(tops.translate(None, _WITHOUT_DATA))
+
+
+LIST: Final = 8
+"""Where in the body of a PAGE_DATA the pfn list begins."""
+
+
+@lru_cache(maxsize=2048)
+def list_ends(size: int, order: ByteOrder) -> Callable[[bytes], tuple[Any, ...]] | None:
+    """Return what reads count, reserved, first and last entry of a PAGE_DATA body of `size` bytes.
+
+    None: these are not at least two entries, all of them whole.
+    """
+    if size < LIST + 16 or size % 8:
+        return None
+    return struct.Struct(f"{ORDERS[order]}IIQ{size - LIST - 16}xQ").unpack
 
 
 _TYPE_NAMES = [PAGE_TYPE.values.get(kind, f"{kind:#x}") for kind in range(16)]

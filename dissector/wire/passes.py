@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 from dissector.spec import libxc
@@ -11,10 +10,6 @@ from dissector.wire import codec
 
 if TYPE_CHECKING:
     from dissector.wire.events import Record
-
-
-_BEGIN = {"little": struct.Struct("<I4xQ").unpack_from, "big": struct.Struct(">I4xQ").unpack_from}
-_ENTRY = {"little": struct.Struct("<Q").unpack_from, "big": struct.Struct(">Q").unpack_from}
 
 
 class Passes:
@@ -37,15 +32,15 @@ class Passes:
     def add(self, record: Record) -> int:
         """Take a PAGE_DATA; give the number of its pages with contents."""
         body, order = record.body, record.order
-        size = len(body)
-        if size <= 8:
+        ends = codec.list_ends(len(body), order)
+        if ends is not None:
+            count, _, first, last = ends(body)
+        elif len(body) <= codec.LIST:
             return 0
-        if size >= 16:
-            count, first = _BEGIN[order](body)
-            (last,) = _ENTRY[order](body, size - 8)
-        else:  # a cut list
+        else:  # a list of one entry, or one that is cut
             count = int.from_bytes(body[:4], order)
-            first = last = int.from_bytes(body[8:], order)
+            first = int.from_bytes(body[codec.LIST : codec.LIST + 8], order)
+            last = int.from_bytes(body[max(codec.LIST, len(body) - 8) :], order)
         first &= libxc.PFN_MASK
         previous = self._last
         if previous is None or previous[0] < libxc.MAX_BATCH_SIZE or first <= previous[1]:
@@ -53,6 +48,6 @@ class Passes:
             self.number += 1
             self.pages = 0
         self._last = (count, last & libxc.PFN_MASK)
-        pages = codec.data_pages(body, order, 8)
+        pages = codec.data_pages(body, order, codec.LIST)
         self.pages += pages
         return pages
