@@ -305,6 +305,8 @@ def machine_table() -> Table:
         },
         "LAYER": {state.name: layer for state, layer in machine.LAYER.items()},
         "NEXT": _nested(machine.NEXT),
+        "NEXT_BARE": _nested(machine.NEXT_BARE),
+        "ENDS": _ordered(machine.ENDS),
         "CHOICES": _choices(),
         "REVERSE": _ordered(machine.REVERSE_STATES),
         "ONCE_STATES": _ordered(machine.ONCE_STATES),

@@ -4942,6 +4942,8 @@ local MACHINE = {
     STATUS = { REPORT_STATUS = "AFTER_STATUS" },
     PERMISSION = { GO = "DONE" },
   },
+  NEXT_BARE = { LIBXC = { END = "DONE" } },
+  ENDS = { AFTER_END = true, DONE = true, AFTER_STATUS = true },
   CHOICES = {
     START = {
       rows = {
@@ -5574,6 +5576,12 @@ local RULES = {
     text = "X86_PV_INFO: body_length {length}, expected 8",
     section = "4.6",
     number = 57,
+  },
+  ["libxc.x86_pv_info.reserved"] = {
+    id = "libxc.x86_pv_info.reserved",
+    severity = "warn",
+    text = "X86_PV_INFO: reserved bytes {found}, expected zeros",
+    section = "4.6",
   },
   ["libxc.x86_pv_p2m_frames.range"] = {
     id = "libxc.x86_pv_p2m_frames.range",
@@ -15541,7 +15549,6 @@ do
   local DIRTY_LIST = RECORDS["libxc.CHECKPOINT_DIRTY_PFN_LIST"]
 
   -- After these, bytes are too many (and no record that is cut).
-  local ENDS = { AFTER_END = true, AFTER_STATUS = true, DONE = true }
 
   ---------------------------------------------------------------------------------------------------------------------
   -- Bytes, texts and definitions
@@ -15658,6 +15665,7 @@ do
       findings = {},
       failed = false, -- framing was lost at `start`; the bytes read since are wanted()
       mode = nil, -- what the tables say about the mode so far
+      whole = true, -- nothing lay before the first byte, as far as is known
       entered = nil, -- the state that the first bytes of the stream led to
       guest = nil, -- "PV" or "HVM": a strict framer refuses records of the other kind
       heads = 0, -- a strict framer counts records,
@@ -15781,7 +15789,7 @@ do
     end
     if self.unit then
       self:cut_unit()
-    elseif self.have > 0 and ENDS[self.state] then
+    elseif self.have > 0 and MACHINE.ENDS[self.state] then
       self:finding(FINDING.TRAILING, self.start)
     elseif self.have > 0 and MACHINE.RECORDS[self.state] then
       local facts = { what = "a record header", missing = HEADER_SIZE - self.have }
@@ -15825,10 +15833,10 @@ do
     end
   end
 
-  -- The other direction told that this one begins with an xl header, whatever is lost of it.
-  function methods:expect_xl_header()
-    self.entered, self.state = "XL_HEADER", "XL_HEADER"
-    self.need = SAVE_FILE_HEADER.length.exact[1]
+  -- Somebody else told which header this direction begins with, whatever is lost of it.
+  function methods:expect(state)
+    self.entered, self.state = state, state
+    self.need = MACHINE.MESSAGES[state].length.exact[1]
   end
 
   ---------------------------------------------------------------------------------------------------------------------
@@ -15921,7 +15929,7 @@ do
     end
     if state then
       self:become(state, frame)
-    elseif ENDS[self.state] and not self.strict then
+    elseif MACHINE.ENDS[self.state] and not self.strict then
       self:finding(FINDING.TRAILING, self.start)
       self:ignore_rest()
     else
@@ -16274,7 +16282,8 @@ do
       self.mode = "plain"
     end
     local following = MACHINE.NEXT[self.state]
-    self.state = following and following[record.name] or self.state
+    local bare = self.whole and self.entered == "IMAGE_HEADER" and MACHINE.NEXT_BARE[self.state]
+    self.state = bare and bare[record.name] or following and following[record.name] or self.state
     self:begin()
   end
 
@@ -17071,6 +17080,9 @@ do
     if self.search then
       self:searched(self.search:data(view, frame))
     else
+      if self.framer.entered == nil then
+        self.framer.whole = self.flow.start ~= "mid-stream"
+      end
       local used = self.framer:data(view, frame)
       self:take_found()
       if self.framer.failed then
@@ -17111,7 +17123,7 @@ do
     local flow = self.flow
     local begins_with_xl = self.role == "forward" and flow.entry == "xl" and flow.start == "syn"
     if begins_with_xl and self.framer.entered == nil then
-      self.framer:expect_xl_header()
+      self.framer:expect("XL_HEADER")
     end
     self.framer:gap(count, frame)
     self:take_found()
@@ -17276,6 +17288,7 @@ do
     found.strict = false
     found:know_list_header(before.list_header)
     found.entered = before.entered or found.state
+    found.whole = before.whole
     self.framer = found
     if candidate.start > search.start then
       self:tell_resync(search, candidate, found.units[1] or found.unit)
@@ -18336,6 +18349,17 @@ do
     if width and levels and not (width == 4 and levels == 3) and not (width == 8 and levels == 4) then
       local said = "guest_width " .. text_of(width) .. " and pt_levels " .. text_of(levels)
       tell(unit, id, in_body(unit, 0), { problem = said })
+    end
+  end)
+
+  test("libxc.x86_pv_info.reserved", { "libxc.X86_PV_INFO" }, function(unit, _, id)
+    local found = sub(unit.body, 3, 8)
+    local used = found:find("[^\0]")
+    if used then
+      local shown = found:gsub(".", function(char)
+        return string.format("%02x", byte(char))
+      end)
+      tell(unit, id, in_body(unit, 1 + used), { found = shown })
     end
   end)
 

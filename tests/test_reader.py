@@ -278,6 +278,19 @@ def test_stream_forced_to_another_entry(tmp_path):
     assert begin.entry == records(found)[0].layer
 
 
+@pytest.mark.parametrize("rest", [b"x", bytes(4096), b"\0\0\0\1" + bytes(20)])
+def test_bytes_behind_a_bare_libxc_stream_are_no_libxl_records(rest, tmp_path):
+    path = tmp_path / "image"
+    stream = content("libxc-file")
+    path.write_bytes(stream)
+    clean = [record.type for record in records(read(path))]
+    path.write_bytes(stream + rest)
+    found = read(path)
+    assert [record.type for record in records(found)] == clean
+    [trailing] = [event for event in found if isinstance(event, Finding)]
+    assert (trailing.id, trailing.offset) == ("stream.trailing", len(stream))
+
+
 def test_bare_streams_are_read_one_at_a_time(plain, tmp_path):
     path = tmp_path / "image"
     path.write_bytes(content("save-image"))

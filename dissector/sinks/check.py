@@ -172,7 +172,8 @@ class CheckSink(OneByOne):
         what = [MODE_TEXTS[summary.mode], ENTRY_TEXTS.get(summary.entry, summary.entry)]
         what += [f"{summary.guest} guest"] if summary.guest else []
         what += [f"from Xen {summary.xen}"] if summary.xen else []
-        what.append(f"{sum(summary.records.values()):,} records")
+        records = sum(summary.records.values())
+        what.append(f"{records:,} record{'' if records == 1 else 's'}")
         return f"flow {block.flow.flow}{ends}: {', '.join(what)}"
 
     def _group(self, group: _Group) -> None:

@@ -107,6 +107,9 @@ do
     if self.search then
       self:searched(self.search:data(view, frame))
     else
+      if self.framer.entered == nil then
+        self.framer.whole = self.flow.start ~= "mid-stream"
+      end
       local used = self.framer:data(view, frame)
       self:take_found()
       if self.framer.failed then
@@ -147,7 +150,7 @@ do
     local flow = self.flow
     local begins_with_xl = self.role == "forward" and flow.entry == "xl" and flow.start == "syn"
     if begins_with_xl and self.framer.entered == nil then
-      self.framer:expect_xl_header()
+      self.framer:expect("XL_HEADER")
     end
     self.framer:gap(count, frame)
     self:take_found()
@@ -312,6 +315,7 @@ do
     found.strict = false
     found:know_list_header(before.list_header)
     found.entered = before.entered or found.state
+    found.whole = before.whole
     self.framer = found
     if candidate.start > search.start then
       self:tell_resync(search, candidate, found.units[1] or found.unit)

@@ -41,7 +41,6 @@ do
   local DIRTY_LIST = RECORDS["libxc.CHECKPOINT_DIRTY_PFN_LIST"]
 
   -- After these, bytes are too many (and no record that is cut).
-  local ENDS = { AFTER_END = true, AFTER_STATUS = true, DONE = true }
 
   ---------------------------------------------------------------------------------------------------------------------
   -- Bytes, texts and definitions
@@ -158,6 +157,7 @@ do
       findings = {},
       failed = false, -- framing was lost at `start`; the bytes read since are wanted()
       mode = nil, -- what the tables say about the mode so far
+      whole = true, -- nothing lay before the first byte, as far as is known
       entered = nil, -- the state that the first bytes of the stream led to
       guest = nil, -- "PV" or "HVM": a strict framer refuses records of the other kind
       heads = 0, -- a strict framer counts records,
@@ -281,7 +281,7 @@ do
     end
     if self.unit then
       self:cut_unit()
-    elseif self.have > 0 and ENDS[self.state] then
+    elseif self.have > 0 and MACHINE.ENDS[self.state] then
       self:finding(FINDING.TRAILING, self.start)
     elseif self.have > 0 and MACHINE.RECORDS[self.state] then
       local facts = { what = "a record header", missing = HEADER_SIZE - self.have }
@@ -325,10 +325,10 @@ do
     end
   end
 
-  -- The other direction told that this one begins with an xl header, whatever is lost of it.
-  function methods:expect_xl_header()
-    self.entered, self.state = "XL_HEADER", "XL_HEADER"
-    self.need = SAVE_FILE_HEADER.length.exact[1]
+  -- Somebody else told which header this direction begins with, whatever is lost of it.
+  function methods:expect(state)
+    self.entered, self.state = state, state
+    self.need = MACHINE.MESSAGES[state].length.exact[1]
   end
 
   ---------------------------------------------------------------------------------------------------------------------
@@ -421,7 +421,7 @@ do
     end
     if state then
       self:become(state, frame)
-    elseif ENDS[self.state] and not self.strict then
+    elseif MACHINE.ENDS[self.state] and not self.strict then
       self:finding(FINDING.TRAILING, self.start)
       self:ignore_rest()
     else
@@ -774,7 +774,8 @@ do
       self.mode = "plain"
     end
     local following = MACHINE.NEXT[self.state]
-    self.state = following and following[record.name] or self.state
+    local bare = self.whole and self.entered == "IMAGE_HEADER" and MACHINE.NEXT_BARE[self.state]
+    self.state = bare and bare[record.name] or following and following[record.name] or self.state
     self:begin()
   end
 

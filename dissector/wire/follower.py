@@ -10,7 +10,7 @@ from dissector.spec import findings, libxc
 from dissector.wire import legacy
 from dissector.wire.events import Finding, Gap, Resync, make_record
 from dissector.wire.framer import Framer
-from dissector.wire.machine import ENTRY, REVERSE_STATES, Role, State
+from dissector.wire.machine import ENTRY, FORCED, REVERSE_STATES, Role, State
 from dissector.wire.resync import Candidate, Search
 from dissector.wire.unit import Unit
 
@@ -78,6 +78,8 @@ class Follower:
                 self._once(findings.LIMIT_BEHIND, self.position - len(view), frame, time)
             self._searched(self.search.data(view, frame, time, scan=not behind))
             return
+        if self.framer.entered is None:
+            self.framer.whole = self.flow.start != "mid-stream"
         used = self.framer.data(view, frame, time)
         self._collect()
         if self.framer.failed:
@@ -110,7 +112,7 @@ class Follower:
             return
         begins_with_xl = self.role == "forward" and self.flow.entry == "xl" and self.flow.start == "syn"
         if begins_with_xl and self.framer.entered is None:
-            self.framer.expect_xl_header()
+            self.framer.expect(State.XL_HEADER)
         self.framer.gap(count, frame, time)
         self._collect()
         if self.framer.failed:
@@ -148,11 +150,21 @@ class Follower:
         if self.ignored or self.concluded:
             return
         self.concluded = True
+        if self.search is None and self.framer.entered is None and self.framer.want and self.flow.forced in FORCED:
+            self._believe(FORCED[self.flow.forced])
         if self.search is not None:
             self._search_ends(self.search)
         else:
             self.framer.end()
             self._collect()
+
+    def _believe(self, state: State) -> None:
+        """Take a stream that is too short to tell its header from others for what it was said to be."""
+        framer = self.framer
+        if framer.fits(state):
+            framer.expect(state)
+        else:
+            self._framing_lost(bytes(framer.want), memoryview(b""), self.last_frame, self.last_time)
 
     def end(self) -> None:
         """No more bytes will come: hand out everything."""
@@ -281,6 +293,7 @@ class Follower:
         framer.strict = False
         framer.know_list_header(self.framer.list_header)
         framer.entered = self.framer.entered or framer.state
+        framer.whole = self.framer.whole
         self.framer = framer
         first = framer.units[0] if framer.units else framer.unit
         if candidate.start > search.start:
@@ -328,22 +341,26 @@ class Follower:
 
     def _release(self, until: int | None) -> None:
         """Emit what ends before `until`; None: everything."""
-        queue = self._queue
+        queue, flow, role = self._queue, self.flow, self.role or "forward"
         records: list[Record] = []
         while queue:
             item = queue[0]
             if isinstance(item, Unit):
                 if until is not None and item.offset + item.size > until:
                     break
-                records.append(self._record(item))
+                lost = tuple(self._missing(item)) if self._lost or item.cut_at is not None else ()
+                unseen = self._unseen_in(item) if self._unseen else ()
+                time_end = item.time_end if item.time_end is not None else self.last_time
+                last_frame = item.last_frame or self.last_frame
+                records.append(make_record(item, flow.number, role, time_end, last_frame, lost, unseen, flow.contents))
             elif until is not None and (item.offset or 0) > until:
                 break
             else:
-                self.flow.emit_records(records)
+                flow.emit_records(records)
                 records = []
-                self.flow.emit(item)
+                flow.emit(item)
             queue.popleft()
-        self.flow.emit_records(records)
+        flow.emit_records(records)
 
     def _missing(self, unit: Unit) -> list[tuple[int, int]]:
         """Return the lost ranges inside a unit, and forget those that no later unit can have."""
@@ -369,15 +386,3 @@ class Follower:
         if unseen:
             self._unseen = [(start, end) for start, end in self._unseen if start >= unit.end]
         return unseen
-
-    def _record(self, unit: Unit) -> Record:
-        return make_record(
-            unit,
-            self.flow.number,
-            self.role or "forward",
-            unit.time_end if unit.time_end is not None else self.last_time,
-            unit.last_frame or self.last_frame,
-            tuple(self._missing(unit)) if self._lost or unit.cut_at is not None else (),
-            self._unseen_in(unit) if self._unseen else (),
-            self.flow.contents,
-        )

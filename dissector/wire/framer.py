@@ -18,7 +18,19 @@ from dissector.spec.model import (
 )
 from dissector.wire import codec, dirtylist
 from dissector.wire.heads import HEADS, LENGTH_MAX, known_heads
-from dissector.wire.machine import BACK_CHANNEL_ORDER, CHOICES, LAYER, MESSAGES, MODES, NEXT, RECORDS, Head, State
+from dissector.wire.machine import (
+    BACK_CHANNEL_ORDER,
+    CHOICES,
+    ENDS,
+    LAYER,
+    MESSAGES,
+    MODES,
+    NEXT,
+    NEXT_BARE,
+    RECORDS,
+    Head,
+    State,
+)
 from dissector.wire.unit import Unit, identifying_bytes, unknown_record
 
 if TYPE_CHECKING:
@@ -80,6 +92,7 @@ class Framer:
         "units",
         "want",
         "weight",
+        "whole",
         "xl_order",
     )
 
@@ -107,6 +120,8 @@ class Framer:
         """Framing was lost at `start`; the bytes read since are in `want`."""
         self.mode = ""
         """What the tables say about the mode so far; empty when nothing."""
+        self.whole = True
+        """Nothing lay before the first byte, as far as is known."""
         self.entered: State | None = None
         """The state that the first bytes of the stream led to; None before that."""
         self.guest = ""
@@ -260,7 +275,7 @@ class Framer:
         """The stream ends here: hand out what is unfinished."""
         if self._held is not None:
             self._decide_list(self.start_frame, self.start_time, at_end=True)
-        if self.unit is None and self.want and self.state in MESSAGES and self._identified():
+        if self.unit is None and self.want and self.state in MESSAGES and self.fits(self.state):
             if self.state is State.XL_CONFIG and self._optional_data_len is None:
                 return
             self._open_message()
@@ -276,7 +291,7 @@ class Framer:
             self._finding(findings.RECORD_CUT, unit.offset, what=name, missing=missing)
             self.unit = None
             self._emit(unit)
-        elif self.want and self.state in (State.AFTER_END, State.AFTER_STATUS, State.DONE):
+        elif self.want and self.state in ENDS:
             self._finding(findings.TRAILING, self.start)
         elif self.want and self.state in RECORDS:
             self._finding(
@@ -284,10 +299,10 @@ class Framer:
             )
         self.want.clear()
 
-    def expect_xl_header(self) -> None:
-        """The other direction told that this one begins with an xl header, whatever is lost of it."""
-        self.entered = self.state = State.XL_HEADER
-        self.need = MESSAGES[self.state].length.exact[0]
+    def expect(self, state: State) -> None:
+        """Somebody else told which header this direction begins with, whatever is lost of it."""
+        self.entered = self.state = state
+        self.need = MESSAGES[state].length.exact[0]
 
     def know_list_header(self, size: int) -> None:
         """Learn the header size of this connection's dirty lists, that of the one being read too; 0: not known."""
@@ -368,7 +383,7 @@ class Framer:
                 return
         if otherwise is not None:
             self._become(otherwise, frame, time)
-        elif self.state in (State.AFTER_END, State.AFTER_STATUS) and not self.strict:
+        elif self.state in ENDS and not self.strict:
             self._finding(findings.TRAILING, self.start)
             self._ignore_rest()
         else:
@@ -400,10 +415,11 @@ class Framer:
 
     # -- headers and messages ------------------------------------------------------------------------------------
 
-    def _identified(self) -> bool:
+    def fits(self, state: State) -> bool:
+        """Tell whether the bytes at hand are those that the message of a state begins with."""
         return all(
             self.want[at : at + len(text)] == text[: max(0, len(self.want) - at)]
-            for at, text in identifying_bytes(MESSAGES[self.state])
+            for at, text in identifying_bytes(MESSAGES[state])
         )
 
     def _open_message(self) -> None:
@@ -440,7 +456,7 @@ class Framer:
         return size
 
     def _message(self, frame: int, time: int | None) -> None:
-        if not self._identified():
+        if not self.fits(self.state):
             record = MESSAGES[self.state]
             if record.layer == "xl" and record is not xl.SAVE_FILE_HEADER:
                 self._finding(findings.MESSAGE, self.start, what=record.name)
@@ -678,7 +694,11 @@ class Framer:
         if record is xl.CONFIG:
             self._after_config()
             return
-        self.state = NEXT.get((self.state, record.name), self.state)
+        step = (self.state, record.name)
+        if self.whole and self.entered is State.IMAGE_HEADER and step in NEXT_BARE:
+            self.state = NEXT_BARE[step]
+        else:
+            self.state = NEXT.get(step, self.state)
         self._begin()
 
     def _xl_header(self, body: bytes) -> None:

@@ -125,6 +125,9 @@ NEXT: dict[tuple[State, str], State] = {
 }
 """(state, what was read) -> next state; a record without a row here leaves the state as it is."""
 
+NEXT_BARE: dict[tuple[State, str], State] = {(State.LIBXC, "END"): State.DONE}
+"""Rows that stand in for those of `NEXT` in a stream that is known to begin with an image header."""
+
 CHOICES: dict[State, tuple[tuple[tuple[bytes | Head, State], ...], State | None]] = {
     State.START: (
         (
@@ -201,6 +204,9 @@ ENTRY: dict[State, str] = {
 }
 """What the stream is called by the state that START or REVERSE_START led to."""
 
+FORCED: dict[str, State] = {"xl": State.XL_HEADER, "libxl": State.LIBXL_HEADER, "libxc": State.IMAGE_HEADER}
+"""What the sender's stream begins with, by what it is called."""
+
 MODES: dict[tuple[State, str], Literal["plain", "remus", "colo"]] = {
     (State.AFTER_CHECKPOINT_END, "CHECKPOINT_STATE"): "colo",
     (State.AFTER_CHECKPOINT_END, "LIBXC"): "remus",
@@ -210,10 +216,8 @@ MODES: dict[tuple[State, str], Literal["plain", "remus", "colo"]] = {
 }
 """(choice, the state it led to) -> what that says about the mode (stream.md 5.5)."""
 
-NORMAL_ENDS = frozenset(
-    {State.AFTER_END, State.DONE, State.AFTER_CHECKPOINT_END, State.AFTER_BANNER, State.AFTER_STATUS, State.LEGACY}
-)
-"""States in which a stream may end without anything missing."""
+ENDS = frozenset({State.AFTER_END, State.AFTER_STATUS, State.DONE})
+"""States behind which nothing has to come: bytes that they do not know are no part of the stream."""
 
 RESYNC_STATE: dict[tuple[str, str], State] = {
     **{("libxc", record.name): State.LIBXC for record in libxc.RECORDS if record.type_id is not None},

@@ -91,6 +91,12 @@ def test_a_stream_that_does_not_begin_with_the_header_it_should_have():
     assert [one.id for one in said if one.severity == "error"] == ["stream.framing", "ending.failed"]
 
 
+@pytest.mark.parametrize(("data", "id_"), [(b"Xen ", "ending.cut"), (b"abcd", "stream.framing"), (b"", "")])
+def test_a_stream_that_ends_before_its_header_can_be_told_from_others(data, id_):
+    said = findings_in(stream_batches(data, "xl"))
+    assert [one.id for one in said if one.severity == "error"][:1] == [id_] * bool(id_)
+
+
 @pytest.mark.parametrize("make", [remus_hvm, colo_hvm])
 def test_a_record_that_is_too_long_behind_one_of_libxl(make):
     script = make()

@@ -499,6 +499,24 @@ def test_bytes_after_the_end_are_reported(rest):
     assert [rule.id for rule, _, _ in framer.findings] == ["stream.trailing"]
 
 
+BARE = b"\xff" * 8 + b"XENF" + struct.pack(">IHHI", 3, 0, 0, 0) + struct.pack("<IHHII", 2, 12, 0, 4, 17)
+
+
+@pytest.mark.parametrize("rest", [b"x", bytes(8), bytes(4096), EMULATOR])
+def test_behind_the_end_of_a_bare_libxc_stream_comes_nothing(rest):
+    _, framer = play(State.START, (BARE, END, rest, "end"))
+    assert [(rule.id, offset) for rule, offset, _ in framer.findings] == [("stream.trailing", len(BARE) + 8)]
+    assert [unit.name for unit in framer.units] == ["IMAGE_HEADER", "DOMAIN_HEADER", "END"]
+
+
+def test_what_begins_with_an_image_header_in_the_middle_may_go_on_with_libxl():
+    framer = Framer(State.START, 0, Limits())
+    framer.whole = False
+    framer.data(memoryview(BARE + END + EMULATOR + END), 1, None)
+    assert [unit.name for unit in framer.units][2:] == ["END", "EMULATOR_CONTEXT", "END"]
+    assert not framer.findings
+
+
 # -- how the bytes are cut does not matter ---------------------------------------------------------------------------
 
 
@@ -643,7 +661,7 @@ def test_expected_xl_header_begins_where_the_stream_did():
     """Its first bytes are there, the next ones are lost; the other direction tells that it is an xl stream."""
     framer = Framer(State.START, 0, LIMITS)
     framer.data(memoryview(XL[:5]), 1, 1)
-    framer.expect_xl_header()
+    framer.expect(State.XL_HEADER)
     framer.gap(43, 2, 2)
     framer.data(memoryview(OPTIONAL + LIBXL), 3, 3)
     assert [(u.name, u.offset, u.size) for u in framer.units] == [
@@ -655,7 +673,7 @@ def test_expected_xl_header_begins_where_the_stream_did():
 
 def test_expected_xl_header_that_is_lost():
     framer = Framer(State.START, 0, LIMITS)
-    framer.expect_xl_header()
+    framer.expect(State.XL_HEADER)
     framer.gap(48, 1, 1)
     framer.data(memoryview(OPTIONAL + LIBXL), 2, 2)
     assert [(u.name, u.offset, u.size) for u in framer.units] == [("CONFIG", 48, 19), ("STREAM_HEADER", 67, 16)]

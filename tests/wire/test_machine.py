@@ -18,7 +18,6 @@ from dissector.wire.machine import (
     MESSAGES,
     MODES,
     NEXT,
-    NORMAL_ENDS,
     RECORDS,
     RESYNC_STATE,
     REVERSE_STATES,
@@ -232,18 +231,6 @@ def test_order_of_the_back_channel():
         seen.append(step)
         step = BACK_CHANNEL_ORDER[step]
     assert seen == [2, 3, 1, -1] * 2
-
-
-def test_normal_ends():
-    """Where a stream may end without anything missing (stream.md 5.1, 5.2)."""
-    assert {
-        State.AFTER_END,
-        State.DONE,
-        State.AFTER_CHECKPOINT_END,
-        State.AFTER_BANNER,
-        State.AFTER_STATUS,
-    } <= NORMAL_ENDS
-    assert not NORMAL_ENDS & {State.XL_CONFIG, State.DOMAIN_HEADER, State.REPORT, State.STATUS, State.CHECKPOINT}
 
 
 def test_libxl_types_by_state():
