@@ -60,10 +60,10 @@ MSR_POLICY: Final = struct.pack("<IIQ", 0xCE, 0, 0x80000000)
 TSC_INFO: Final = struct.pack("<IIQII", 0, 2095078, 3_493_300_000, 1, 0)
 HVM_CONTEXT: Final = (
     struct.pack("<HHIIIQII", 1, 0, 24, 0x54381286, 1, 0, 0x00A20F12, 2095078)
-    + struct.pack("<HHI1024x", 2, 0, 1024)
+    + struct.pack("<HHI1032x", 2, 0, 1032)
     + struct.pack("<HHI", 0, 0, 0)
 )
-HVM_PARAMS: Final = struct.pack("<II6Q", 3, 0, 1, 0xFEFFC, 2, 0xFEFFE, 5, 0xFEFFD)
+HVM_PARAMS: Final = struct.pack("<II6Q", 3, 0, 1, 0xFEFFC, 5, 0xFEFFD, 6, 0xFEFFE)
 EMULATOR_CONTEXT: Final = struct.pack("<II4sI", 2, 0, b"QEVM", 3 << 24) + bytes(20_001)
 SMALL_CONTEXT: Final = EMULATOR_CONTEXT[:400]
 
