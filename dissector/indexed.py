@@ -73,6 +73,7 @@ def open_input(
     """
     limits = limits or Limits()
     names = [os.fspath(path) for path in paths]
+    why_none = ""
     if index is not False and len(names) == 1 and (index or os.path.lexists(names[0] + SUFFIX)):
         stamp = Stamp.take(names[0], as_format, limits) if names[0] != "-" else None
         if stamp is not None:
@@ -86,10 +87,13 @@ def open_input(
                 elif index and not error.foreign:
                     return IndexingInput(_reader(names, as_format, limits), names[0], stamp, note)
         elif index:
-            note("no index: the input is no regular file")
+            why_none = "no index: the input is no regular file"
     elif index:
-        note("no index: only a single file has one")
-    return _reader(names, as_format, limits, skim=skim)
+        why_none = "no index: only a single file has one"
+    reader = _reader(names, as_format, limits, skim=skim)
+    if why_none:  # of what can not be read, that is all there is to say
+        note(why_none)
+    return reader
 
 
 def _reader(names: Sequence[str], as_format: str | None, limits: Limits, *, skim: bool = False) -> Reader:

@@ -236,13 +236,23 @@ def test_a_full_disk(capture, monkeypatch):
 
 def test_what_has_no_index(tmp_path, capture):
     said = []
-    os.mkfifo(tmp_path / "pipe")
     open_input([capture, capture], index=True, note=said.append).close()
     assert said == ["no index: only a single file has one"]
     said.clear()
-    with pytest.raises(CaptureError, match="no such file"):
-        open_input([tmp_path / "missing"], index=True, note=said.append)
+    os.mkfifo(tmp_path / "pipe")
+    pipe = os.open(tmp_path / "pipe", os.O_RDWR)
+    os.write(pipe, capture.read_bytes()[:4096])
+    open_input([tmp_path / "pipe"], index=True, note=said.append).close()
+    os.close(pipe)
     assert said == ["no index: the input is no regular file"]
+
+
+@pytest.mark.parametrize("files", [["missing"], ["."], ["missing", "missing"]])
+def test_what_can_not_be_read_needs_no_word_about_an_index(files, tmp_path):
+    said = []
+    with pytest.raises(CaptureError, match=r"no such file|is a directory"):
+        open_input([tmp_path / name for name in files], index=True, note=said.append)
+    assert said == []
 
 
 def test_an_index_is_no_capture(capture):

@@ -102,6 +102,11 @@ def _signals(watch: Watch) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _file_name(recording: Recording) -> str:
+    path = recording.writer.path
+    return "standard output" if path == "-" else path
+
+
 class _Session:
     """One capture and what is shown of it."""
 
@@ -169,7 +174,7 @@ class _Session:
         if self._status is None:
             return
         names = ", ".join(f"{source.name} ({source.method})" for source in self._watch.sources)
-        target = f", packets to {self._watch.recording.writer.path}" if self._watch.recording is not None else ""
+        target = f", packets to {_file_name(self._watch.recording)}" if self._watch.recording is not None else ""
         self._say(f"capturing on {names}{target}")
 
     def _finish(self, recording: Recording) -> None:
@@ -183,8 +188,7 @@ class _Session:
             self._say(f"{writer.dropped:,} packets are not in the file: it is written too slowly")
         if self._status is not None and writer.failed is None:
             files = f" and {writer.files - 1} files before it" if writer.files > 1 else ""
-            name = "standard output" if writer.path == "-" else writer.path
-            self._say(f"{writer.packets:,} packets in {name}{files}")
+            self._say(f"{writer.packets:,} packets in {_file_name(recording)}{files}")
         for line in removal_lines(recording):
             self._say(line)
 

@@ -36,7 +36,7 @@ def slim(
     \b
     cut     (default) every packet stays, with its times and headers; those inside page contents end behind their TCP
             header. About 1/10 of the size at MTU 1500.
-    heads   packets wholly inside page contents are left out too: about 1/500. A comment says where.
+    heads   packets wholly inside page contents are left out too: about 1/440. A comment says where.
 
     All readers still find every record: xendissect, Wireshark and tshark with our dissector. The output is pcapng.
 
@@ -63,6 +63,8 @@ def _run(sources: list[str], target: str, how: SlimChoice, *, scrub: bool, force
     from dissector.reader import Reader
     from dissector.sources import CaptureError
     from dissector.sources.slim import stronger
+    from dissector.spec.findings import CAPTURE_CUT
+    from dissector.wire.events import Finding
 
     try:
         reader = Reader(sources)
@@ -87,7 +89,9 @@ def _run(sources: list[str], target: str, how: SlimChoice, *, scrub: bool, force
     reader.recorder = recording.recorder
     status = 0
     try:
-        for _ in reader.events():
+        for event in reader.events():
+            if isinstance(event, Finding) and event.rule is CAPTURE_CUT:
+                sys.stderr.write(f"{PROGRAM}: {event.text}\n")
             if writer.failed is not None:
                 break
     except CaptureError as error:

@@ -32,7 +32,7 @@ def _places(everyone: bool) -> Places:
         fail(str(error))
 
 
-@wireshark.command()
+@wireshark.command(short_help="Put plugin, profile and capture interfaces into Wireshark.")
 def install(everyone: Everyone = False, force: Force = False) -> None:
     """Install the plugin, the profile "Xen migration" and the capture interfaces, or bring them up to date.
 
@@ -52,7 +52,7 @@ def install(everyone: Everyone = False, force: Force = False) -> None:
         sys.stdout.write(f"{line}\n")
 
 
-@wireshark.command()
+@wireshark.command(short_help="Take them out again.")
 def uninstall(everyone: Everyone = False, force: Force = False) -> None:
     """Remove plugin, profile and capture interfaces; only what xendissect installed and you did not change."""
     from dissector.wireshark import setup
@@ -65,7 +65,7 @@ def uninstall(everyone: Everyone = False, force: Force = False) -> None:
         sys.stdout.write(f"{line}\n")
 
 
-@wireshark.command()
+@wireshark.command(short_help="Check that all of it works, and say how to mend it.")
 def doctor() -> None:
     """Check that Wireshark has the dissector and that it works; say what is wrong and how to mend it.
 

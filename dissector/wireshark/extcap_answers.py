@@ -89,7 +89,7 @@ _CAPTURE: Final = (
         values=(
             ("off", "Keep everything"),
             ("cut", "Cut off: each packet stays, with its headers (1/10 of the size)"),
-            ("heads", "Leave out packets with nothing else (1/500)"),
+            ("heads", "Leave out packets with nothing else (1/440)"),
         ),
     ),
     Option(

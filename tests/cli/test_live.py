@@ -133,6 +133,14 @@ def test_a_file(tmp_path, capsys, rights):
     assert path.stat().st_size > sum(len(packet.data) for packet in frames())
 
 
+def test_packets_to_standard_output(capfdbinary):
+    sniffed(Fake(cut(frames()), method="stdin"), record=made("-"), status="plain")
+    written, said = capfdbinary.readouterr()
+    assert written.startswith(b"\x0a\x0d\x0d\x0a")
+    assert b"capturing on eth0 (stdin), packets to standard output\n" in said
+    assert f" {len(frames()):,} packets in standard output\n".encode() in said
+
+
 def test_a_ring_of_files(tmp_path, capsys):
     record = made(tmp_path / "x.pcapng", ring=["packets:20", "files:2"])
     sniffed(Fake(cut(frames(), 10), method="stdin"), record=record, status="plain")

@@ -155,6 +155,9 @@ def test_damage_is_told_and_what_came_before_is_kept(tmp_path):
     broken.write_bytes(whole[:60_000])
     done = run("slim", broken, out)
     assert done.returncode == 0
+    told, said = done.stderr.splitlines()
+    assert re.fullmatch(rf"xendissect: {broken}: cut in the middle of packet \d+ \(\d+ of \d+ bytes\)", told)
+    assert " packets in " in said
     assert records(out) == records(broken)
 
 
@@ -162,3 +165,12 @@ def test_help():
     done = run("slim", "--help")
     assert done.returncode == 0
     assert "--scrub" in done.stdout
+
+
+def test_help_and_documents_agree_on_sizes():
+    """The shares of the table in docs/live.md, which come from measuring."""
+    shares = re.findall(r"^\| `(?:cut|heads)` .* about (1/\d+) \|$", (ROOT / "docs/live.md").read_text(), re.MULTILINE)
+    assert len(shares) == 2
+    chosen = (ROOT / "docs/wireshark.md").read_text()
+    for text in (run("slim", "--help").stdout, chosen):
+        assert re.findall(r"1/\d+", text) == shares

@@ -97,4 +97,5 @@ def test_help():
     done = run("wireshark", "--help")
     for verb in ("install", "uninstall", "doctor"):
         assert verb in done.stdout
+    assert "..." not in done.stdout.partition("Commands:")[2]  # nothing is cut off at 80 columns
     assert "--global" in run("wireshark", "install", "--help").stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from dissector.live.source import LiveError
 from dissector.wireshark import extcap_answers as answers
 from tests.wireshark.tshark import available, desk
 
+ROOT = Path(__file__).parents[2]
 SENTENCE = re.compile(r"(extcap|interface|dlt|arg|value) (?:\{[a-z]+=[^{}]*\})+")
 TYPES = {"string", "selector", "boolflag", "unsigned"}
 
@@ -80,6 +82,12 @@ def test_options(interface):
         assert sum(one.get("default") == "true" for one in values) == bool(values)
     required = [row["call"] for row in arguments if row.get("required")]
     assert required == (["--remote-host"] if interface == answers.SSH else [])
+
+
+def test_sizes_are_those_of_the_documents():
+    said = " ".join(answers.config_lines("xendissect-eth0"))
+    table = (ROOT / "docs/live.md").read_text()
+    assert re.findall(r"1/\d+", said) == re.findall(r"about (1/\d+) \|$", table, re.MULTILINE)
 
 
 # -- every Wireshark, also those in roots, where there is no Python --------------------------------------------------
