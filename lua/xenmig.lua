@@ -16664,6 +16664,7 @@ do
     return setmetatable({
       start = start,
       position = start,
+      searched = 0, -- bytes that came since; lost ones do not count
       role = options.role,
       order = options.order or "little",
       alignment = options.alignment,
@@ -16683,6 +16684,7 @@ do
 
   -- Take the next bytes; return a proven candidate (it has taken them too) or nil.
   function Search:data(view, frame)
+    self.searched = self.searched + view.length
     for _, candidate in ipairs(self.candidates) do
       candidate.framer:data(view, frame)
     end
@@ -17272,7 +17274,7 @@ do
     local search = self.search
     if candidate then
       self:adopt(search, candidate)
-    elseif not self.flow.announced and search.position - search.start > LIMITS.max_search then
+    elseif not self.flow.announced and search.searched > LIMITS.max_search then
       self.ignored = true
       self.flow:nothing_found(self)
     end

@@ -299,7 +299,7 @@ do
     local search = self.search
     if candidate then
       self:adopt(search, candidate)
-    elseif not self.flow.announced and search.position - search.start > LIMITS.max_search then
+    elseif not self.flow.announced and search.searched > LIMITS.max_search then
       self.ignored = true
       self.flow:nothing_found(self)
     end

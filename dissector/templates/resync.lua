@@ -227,6 +227,7 @@ do
     return setmetatable({
       start = start,
       position = start,
+      searched = 0, -- bytes that came since; lost ones do not count
       role = options.role,
       order = options.order or "little",
       alignment = options.alignment,
@@ -246,6 +247,7 @@ do
 
   -- Take the next bytes; return a proven candidate (it has taken them too) or nil.
   function Search:data(view, frame)
+    self.searched = self.searched + view.length
     for _, candidate in ipairs(self.candidates) do
       candidate.framer:data(view, frame)
     end

@@ -280,7 +280,7 @@ class Follower:
             self._adopt(search, candidate)
         elif self.flow.announced:
             return
-        elif search.position - search.start > self.limits.max_search:
+        elif search.searched > self.limits.max_search:
             self.ignored = True
             self.flow.nothing_found(self.last_frame, self.last_time)
 

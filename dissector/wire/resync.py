@@ -174,6 +174,8 @@ class Search:
         self.start = start
         """Where framing was lost."""
         self.position = start
+        self.searched = 0
+        """Bytes that came since; lost ones do not count."""
         self.limits = limits
         self.role = role
         self.order: ByteOrder = order
@@ -201,6 +203,7 @@ class Search:
 
         Without `scan` no new candidates are looked for in them: that costs next to nothing.
         """
+        self.searched += len(view)
         for candidate in self.candidates:
             candidate.framer.data(view, frame, time)
         self._bury()

@@ -459,6 +459,18 @@ def test_searching_ends(version):
     assert pairs.python.flow.announced
 
 
+def test_what_is_lost_is_not_searched(version):
+    with lua(version).limited(SMALL):
+        pairs = Pairs(version, limits=SMALL)
+        pairs.gap(0, 10 * SMALL.max_search)
+        stream = STREAMS["libxc"][64:]
+        for at in range(0, len(stream), 1000):
+            pairs.data(0, stream[at : at + 1000])
+        pairs.finish()
+        pairs.compare()
+    assert pairs.python.flow.announced
+
+
 def test_what_one_direction_finds_at_its_end_revives_the_other(version):
     """The longer direction is asked first, but is ignored until the other one has told what it is."""
     noise = random.Random(7).randbytes(60_000)

@@ -305,6 +305,20 @@ def test_mid_stream_search_gives_up():
     assert rig.flow.uninteresting or rig.first.ignored
 
 
+@pytest.mark.parametrize("start", ["syn", "mid-stream"])
+def test_what_is_lost_is_not_searched(start):
+    """A hole may be longer than a search: behind it the records are found all the same."""
+    rig = Rig(Limits(max_search=30_000), start=start)
+    if start == "mid-stream":
+        rig.send(bytes(2000))
+    rig.lose(50_000)
+    rig.send(bytes(900))
+    rig.lose(50_000)
+    rig.send(FORWARD[1000:])
+    rig.first.end()
+    assert any("libxc PAGE_DATA" in line for line in rig.said())
+
+
 @pytest.mark.parametrize("header", [8, 16, 12])
 def test_back_channel(header):
     talk = colo(hvm(pages=6), ((1, 5), (), (3,)), header)
