@@ -294,6 +294,12 @@ class Session:
         """Complete checkpoints."""
         return self.forward.count[libxl.CHECKPOINT_END]
 
+    def comes_alone(self, record: Record) -> bool:
+        """Tell whether a record is the END behind the last checkpoint of a 4.6 session, which nothing precedes."""
+        half = self.forward
+        checkpointed = half.count[libxc.CHECKPOINT] or half.count[libxl.CHECKPOINT_END]
+        return record.definition is libxc.END and bool(checkpointed) and not half.stage
+
     def not_seen(self, direction: str, behind: int) -> None:
         """Note that bytes up to stream offset `behind` are lost, or could not be framed because of that."""
         self.unseen[direction] = max(behind, self.unseen.get(direction, 0))
