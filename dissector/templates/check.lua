@@ -1037,7 +1037,20 @@ do
     return name and text_of(control) .. " (" .. name .. ")" or text_of(control)
   end
 
-  test("libxl.checkpoint_state.control_id", { "libxl.CHECKPOINT_STATE" }, function(unit, session, id, role)
+  local function no_new(unit, session, id)
+    local half, state = session.halves.forward, "libxl.CHECKPOINT_STATE"
+    local colo = seen(half, state) > 0 or seen(session.halves.reverse, state) > 0
+    if colo and half.whole and half.last and half.last.key == "libxl.CHECKPOINT_END" then
+      tell(unit, id, 0, { found = "missing before " .. unit.name, expected = state_text(NEW) })
+    end
+  end
+
+  local STEPS = { "libxl.CHECKPOINT_STATE", "libxc.PAGE_DATA", "libxc.X86_TSC_INFO" }
+
+  test("libxl.checkpoint_state.control_id", STEPS, function(unit, session, id, role)
+    if unit.name ~= "CHECKPOINT_STATE" then
+      return no_new(unit, session, id)
+    end
     local found = number(unit, "control_id")
     if not found then
       return

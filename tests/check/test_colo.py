@@ -14,7 +14,7 @@ from captures.guests import colo, remus
 from dissector.check import colo as module
 from dissector.check.checker import Checker
 from dissector.check.session import Session
-from dissector.spec import libxc
+from dissector.spec import libxc, libxl
 from dissector.wire.events import Flow, Record
 from tests.check.scripts import Script, colo_hvm, engine_batches, findings, findings_in, guest, record, remus_hvm
 from tests.check.tools import flow, made
@@ -148,3 +148,15 @@ def test_end_behind_a_checkpoint_of_an_unknown_release_is_not_judged(xen, found)
     session.xen = xen
     session.take(made(libxc.CHECKPOINT))
     assert len(list(module.end_after_checkpoint.test(made(libxc.END, offset=8), session))) == found
+
+
+@pytest.mark.parametrize(("offset", "found"), [(0, 1), (4000, 0)])
+def test_a_missing_new_is_not_said_behind_a_hole(offset, found):
+    session = Session(flow())
+    session.reverse.count[libxl.CHECKPOINT_STATE] = 2
+    end = made(libxl.CHECKPOINT_END, offset=offset)
+    session.meet(end)
+    session.take(end)
+    record = made(libxc.X86_TSC_INFO, bytes(24), offset=offset + 8)
+    session.meet(record)
+    assert len(list(module.no_new.test(record, session))) == found
