@@ -179,7 +179,9 @@ class Checker:
             said = {"release": self._target, "doubt": self._target.doubt}
             found.append(self._at_end(rules.ACCEPTED, flow, None, "forward", **said))
         end = ending(session, flow, damaged=self._damaged)
-        found.append(self._at_end(end.rule, flow, end.record or session.forward.last, "forward", text=end.text))
+        where = end.record or session.forward.last
+        direction = where.direction if where is not None else "forward"
+        found.append(self._at_end(end.rule, flow, where, direction, text=end.text))
         return found
 
     @staticmethod
