@@ -44,13 +44,15 @@ def checks_on(definition: model.Record) -> tuple[Check, ...]:
 class _Followed:
     """One migration under way."""
 
-    __slots__ = ("objections", "origin", "session")
+    __slots__ = ("objections", "origin", "rejected", "session")
 
     def __init__(self, flow: Flow) -> None:
         self.session = Session(flow)
         self.origin = Origin()
         self.objections: set[str] = set()
         """What was said against it with --for-xen."""
+        self.rejected = False
+        """There is an error in what the sender sent: a receiver of any release rejects it."""
 
 
 class Checker:
@@ -69,6 +71,14 @@ class Checker:
 
     def feed(self, event: Event) -> list[Finding]:
         """Take an event; return what is found with it."""
+        found = self._found(event)
+        for one in found:
+            followed = self._followed.get(-1 if one.flow is None else one.flow)
+            if followed is not None and one.severity == "error" and one.direction == "forward":
+                followed.rejected = True
+        return found
+
+    def _found(self, event: Event) -> list[Finding]:
         if isinstance(event, Record):
             followed = self._followed.get(event.flow)
             return self._record(event, followed) if followed is not None else []
@@ -164,10 +174,14 @@ class Checker:
         secondary = session.secondary
         if secondary:
             found.append(self._at_end(rules.SECONDARY, flow, None, "reverse", text=secondary))
-        if self._target is not None and not followed.objections and session.forward.first is not None:
-            found.append(self._at_end(rules.ACCEPTED, flow, None, "forward", release=self._target))
+        objected = followed.objections or followed.rejected
+        if self._target is not None and not objected and session.forward.first is not None:
+            said = {"release": self._target, "doubt": self._target.doubt}
+            found.append(self._at_end(rules.ACCEPTED, flow, None, "forward", **said))
         end = ending(session, flow, damaged=self._damaged)
-        found.append(self._at_end(end.rule, flow, end.record or session.forward.last, "forward", text=end.text))
+        where = end.record or session.forward.last
+        direction = where.direction if where is not None else "forward"
+        found.append(self._at_end(end.rule, flow, where, direction, text=end.text))
         return found
 
     @staticmethod

@@ -60,6 +60,14 @@ def control_id(record: Record, session: Session) -> Iterator[Hit]:
         yield Hit(in_body(record, 0), {"found": _state(found), "expected": _state(expected)})
 
 
+@check(rules.CONTROL_ID, libxc.PAGE_DATA, libxc.X86_TSC_INFO)
+def no_new(record: Record, session: Session) -> Iterator[Hit]:
+    """Rule 30: in COLO a checkpoint from the second on begins with NEW. Behind a hole CHECKPOINT_END is inferred."""
+    colo = session.forward.count[libxl.CHECKPOINT_STATE] or session.reverse.count[libxl.CHECKPOINT_STATE]
+    if colo and session.forward.whole and session.behind_checkpoint_end:
+        yield Hit(0, {"found": f"missing before {record.type}", "expected": _state(NEW)})
+
+
 end_inside = judged(rules.END_INSIDE)
 
 
@@ -106,8 +114,8 @@ def checkpoint_plain(record: Record, session: Session) -> Iterator[Hit]:
 
 @check(rules.END_AFTER_CHECKPOINT, libxc.END)
 def end_after_checkpoint(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 88."""
-    if session.forward.count[libxc.CHECKPOINT] and session.xen != (4, 6):
+    """Rule 88. Where the domain header is not in the capture, it may have been a 4.6."""
+    if session.forward.count[libxc.CHECKPOINT] and session.xen not in (None, (4, 6)):
         yield Hit(0)
 
 

@@ -52,7 +52,7 @@ def ending(session: Session, end: Flow, *, damaged: bool) -> Ending:
     if session.forward.count[libxc.CHECKPOINT]:
         return _checkpointed(session, end)
     if last is None:
-        return Ending(rules.FAILED, "the sender sent nothing" + _behind_banner(session))
+        return Ending(rules.FAILED, "the sender sent no header" + _behind_banner(session))
     if cut(last) is None:
         if last.definition is xl.GO:
             return _gave_away(session)
@@ -91,7 +91,8 @@ def _reported(session: Session) -> Ending:
     said = (
         "its copy is destroyed and the source may resume the guest" if resumed else "no permission to resume was seen"
     )
-    return Ending(rules.FAILED, f"failed at the target with {describe_status(status)} (status {status}); {said}")
+    text = f"failed at the target with {describe_status(status)} (status {status}); {said}"
+    return Ending(rules.FAILED, text, session.report)
 
 
 def _not_seen(session: Session, end: Flow) -> str:
@@ -137,7 +138,8 @@ def _checkpointed(session: Session, end: Flow) -> Ending:
 def _gave_away(session: Session) -> Ending:
     if not session.reverse.whole or session.end_unseen("reverse"):
         return Ending(rules.NOT_SEEN, "the sender gave the guest away; the receiver's report is not in the capture")
-    said = "the sender gave the guest away, and the receiver never reported: where the guest runs is not known"
+    reported = "began its report and gave no status" if session.reverse.count[xl.REPORT] else "never reported"
+    said = f"the sender gave the guest away, and the receiver {reported}: where the guest runs is not known"
     return Ending(rules.FAILED, said, session.forward.last)
 
 

@@ -98,8 +98,8 @@ context_empty = judged(rules.HVM_CONTEXT_EMPTY)
 def context_missing(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 84."""
     half = session.forward
-    alone = record.definition is libxc.END and half.count[libxc.CHECKPOINT] and not half.stage
-    if session.guest == "HVM" and half.stage_whole and not half.stage[libxc.HVM_CONTEXT] and not alone:
+    there = half.stage[libxc.HVM_CONTEXT] or session.comes_alone(record)
+    if session.guest == "HVM" and half.stage_whole and not there:
         yield Hit(0, {"where": record.type})
 
 

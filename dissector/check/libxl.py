@@ -103,10 +103,10 @@ def xenstore_key(record: Record, session: Session) -> Iterator[Hit]:
 
 @check(rules.LIBXC_CONTEXT_ORDER, libxl.LIBXC_CONTEXT, *EMULATOR, libxl.END)
 def libxc_context_order(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 26."""
+    """Rule 26. Behind a hole, what was found may stand in the contents of a page."""
     half = session.forward
     if record.definition is libxl.LIBXC_CONTEXT:
-        if half.count[libxl.LIBXC_CONTEXT]:
+        if half.whole and half.count[libxl.LIBXC_CONTEXT]:
             yield Hit(0, {"problem": "a second LIBXC_CONTEXT"})
     elif half.adjoins and half.last is not None and half.last.definition is libxl.STREAM_HEADER:
         yield Hit(0, {"problem": f"the first libxl record is {record.type}"})

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dissector.check import hvm
@@ -11,7 +12,9 @@ from dissector.check.model import BODY_LENGTH, Hit, in_body
 from dissector.check.session import number
 from dissector.spec import libxc, libxl, releases
 from dissector.spec.conditions import VCPU
+from dissector.spec.cpu import NO_SUBLEAF
 from dissector.spec.hvm import HVM_PARAM, HVM_SAVE_TYPE
+from dissector.wire.leading import ORDERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from dissector.spec.releases import Release, SectionLength
     from dissector.wire.events import Record
 
-_RELEASE: Final = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?$")
+_RELEASE: Final = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?")
 
 
 class Target(NamedTuple):
@@ -37,6 +40,13 @@ class Target(NamedTuple):
     def __str__(self) -> str:
         return ".".join(map(str, (*self.release, *([] if self.point is None else [self.point]))))
 
+    @property
+    def doubt(self) -> str:
+        """What makes an answer uncertain, to stand behind it; empty for a release that is known."""
+        if self.release <= releases.LATEST:
+            return ""
+        return f"; the latest that is known here is {_dotted(releases.LATEST)}, and later ones are taken for it"
+
     @classmethod
     def parse(cls, text: str) -> Target:
         """Read ``4.17`` or ``4.17.3``.
@@ -44,7 +54,7 @@ class Target(NamedTuple):
         Raises:
             ValueError: it is none, or too old for this stream format.
         """
-        found = _RELEASE.match(text.strip())
+        found = _RELEASE.fullmatch(text.strip())
         if found is None:
             raise ValueError(f"{text!r} is no release of Xen; write 4.17 or 4.17.3")
         release = int(found[1]), int(found[2])
@@ -233,6 +243,9 @@ def _empty_params(record: Record, target: Target) -> Iterator[Objection]:
     if number(record, "count") == 0 and target.release < releases.EMPTY_PARAMS_TOLERATED:
         yield _against(in_body(record, 0), "HVM_PARAMS without contents, tolerated since 4.9")
     for at, index, _ in hvm.params(record):
+        if index >= releases.HVM_PARAMS:
+            yield _against(in_body(record, at), f"HVM parameter {index}, the last one is {releases.HVM_PARAMS - 1}")
+            continue
         since = releases.HVM_PARAMS_SENT.get(index, (releases.FIRST, None))[0]
         if since > target.release:
             name = HVM_PARAM.values.get(index, "")
@@ -262,9 +275,29 @@ def _policy_msrs(record: Record, target: Target) -> Iterator[Objection]:
 
 def _policy_leaves(record: Record, target: Target) -> Iterator[Objection]:
     entries = (record.body_length or 0) // 24
-    most = next((most for since, most in reversed(releases.CPUID_LEAVES_MAX) if since <= target.release), None)
+    most = _latest(releases.CPUID_LEAVES_MAX, target.release)
     if most is not None and entries > most:
         yield _against(BODY_LENGTH, f"a CPUID policy of {entries} entries, it takes at most {most}")
+        return
+    extended = _latest(releases.CPUID_EXTENDED, target.release)
+    features = _latest(releases.CPUID_FEATURES, target.release)
+    if extended is None or features is None:
+        return
+    unpack = struct.Struct(ORDERS[record.order] + "II16x")
+    for number_, (leaf, subleaf) in enumerate(unpack.iter_unpack(record.body[: len(record.body) // 24 * 24])):
+        if leaf > extended:
+            said = f"CPUID leaf {leaf:#x} in the policy, it takes leaves up to {extended:#x}"
+        elif leaf == 7 and features < subleaf != NO_SUBLEAF:
+            said = f"subleaf {subleaf} of CPUID leaf 7 in the policy, it takes subleaves up to {features}"
+        else:
+            continue
+        yield _against(in_body(record, 24 * number_), said)
+        return
+
+
+def _latest(table: tuple[tuple[Release, int], ...], release: Release) -> int | None:
+    """Return what a table says of a release; None if it begins later."""
+    return next((value for since, value in reversed(table) if since <= release), None)
 
 
 def _sections(record: Record, target: Target) -> Iterator[Objection]:

@@ -129,6 +129,7 @@ class Session:
         sending: Pfns sent since the last NEW; None before it, or when they are not certain.
         news: COLO checkpoints that the sender began.
         statuses: REPORT_STATUS bytes.
+        report: The last record with one of them.
         checkpoint: The first libxc CHECKPOINT.
         unseen: Direction -> stream offset behind the last byte that is lost, or was passed over without framing.
         long_header: Header size of dirty lists, if that is more than 8.
@@ -158,6 +159,7 @@ class Session:
         self.sending: PfnSet | None = None
         self.news = 0
         self.statuses: list[int | None] = []
+        self.report: Record | None = None
         self.checkpoint: Record | None = None
         self.unseen: dict[str, int] = {}
         self.long_header = 0
@@ -294,6 +296,12 @@ class Session:
         """Complete checkpoints."""
         return self.forward.count[libxl.CHECKPOINT_END]
 
+    def comes_alone(self, record: Record) -> bool:
+        """Tell whether a record is the END behind the last checkpoint of a 4.6 session, which nothing precedes."""
+        half = self.forward
+        checkpointed = half.count[libxc.CHECKPOINT] or half.count[libxl.CHECKPOINT_END]
+        return record.definition is libxc.END and bool(checkpointed) and not half.stage
+
     def not_seen(self, direction: str, behind: int) -> None:
         """Note that bytes up to stream offset `behind` are lost, or could not be framed because of that."""
         self.unseen[direction] = max(behind, self.unseen.get(direction, 0))
@@ -305,6 +313,7 @@ class Session:
 
     def _status(self, record: Record) -> None:
         self.statuses.append(number(record, "status"))
+        self.report = record
 
 
 _FACTS: Final = {

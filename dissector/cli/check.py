@@ -170,7 +170,10 @@ def _explained(name: str) -> str:
     """Explain a rule, or all rules with a number."""
     from dissector.spec.rules import BY_ID
 
-    found = [rule for rule in BY_ID.values() if rule.id == name or (name.isdigit() and rule.number == int(name))]
+    numbered = (rule for rule in BY_ID.values() if rule.number is not None and str(rule.number) == name)
+    found = [BY_ID[name]] if name in BY_ID else list(numbered)
+    if not found and name == "86":
+        fail("there is no rule '86' here: HVM_CONTEXT before HVM_PARAMS is what every release does, and not reported")
     if not found:
         import difflib
 

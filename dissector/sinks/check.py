@@ -63,7 +63,7 @@ class _Block:
     flow: Flow | None = None
     summary: Summary | None = None
     groups: dict[tuple[str, str | None], _Group] = field(default_factory=dict)
-    ending: Finding | None = None
+    ending: _Group | None = None
     severity: str = ""
     """Of the first error; before there is one, of the first warning."""
     wrong: str = ""
@@ -119,14 +119,13 @@ class CheckSink(OneByOne):
     def _finding(self, finding: Finding) -> None:
         block = self._blocks.setdefault(finding.flow, _Block())
         if finding.id.startswith(ENDING):
-            block.ending = replace(finding, record=None)
+            group = block.ending = _Group(replace(finding, record=None))
         else:
-            light = replace(finding, record=None)
-            group = block.groups.setdefault((finding.id, finding.direction), _Group(light))
-            group.count += 1
-            if self._verbose and len(group.dumps) < (PLACES if self._verbose == 1 else MANY_PLACES):
-                lines = list(place_lines(finding))
-                group.dumps += [lines] if lines else []
+            group = block.groups.setdefault((finding.id, finding.direction), _Group(replace(finding, record=None)))
+        group.count += 1
+        if self._verbose and len(group.dumps) < (PLACES if self._verbose == 1 else MANY_PLACES):
+            lines = list(place_lines(finding))
+            group.dumps += [lines] if lines else []
         worse = not block.severity or (block.severity == "warn" and finding.severity == "error")
         of_capture = finding.id.startswith((CAPTURE, LIMIT))
         if finding.severity != "note" and finding.offset is not None and worse and not of_capture:
@@ -159,7 +158,9 @@ class CheckSink(OneByOne):
         if unseen := _unseen(block):
             self._row("not seen", unseen, "lost")
         if block.ending is not None:
-            self._row("ended", printable(block.ending.text), block.ending.severity)
+            self._row("ended", printable(block.ending.first.text), block.ending.first.severity)
+            if self._verbose and block.ending.first.severity != "note":
+                self._explanation(block.ending)
         self._out("\n")
 
     def _title(self, block: _Block) -> str:

@@ -23,6 +23,8 @@ HVM_PARAMS_SENT: dict[int, tuple[Release, Release | None]] = {
     38: ((4, 10), None),
 }
 """Index of an HVM parameter -> the first and last release that sends it; None: still."""
+HVM_PARAMS = 39
+"""HVM_NR_PARAMS: no release has a parameter of this index or a higher one (stream.md 9.5)."""
 
 RECORD_LENGTH_MAX_BEFORE_410 = 8 << 20
 """REC_LENGTH_MAX of 4.6 to 4.9."""
@@ -88,6 +90,10 @@ MSRS_SENT: dict[int, Release] = {
 
 CPUID_LEAVES_MAX: tuple[tuple[Release, int], ...] = (((4, 13), 114), ((4, 16), 119), ((4, 17), 120))
 """(first release, most entries of a CPUID policy that it takes) (payloads.md 2.1)."""
+CPUID_EXTENDED: tuple[tuple[Release, int], ...] = (((4, 13), 0x8000_001C), ((4, 16), 0x8000_0021))
+"""(first release, highest extended leaf that it takes) (payloads.md 2.1)."""
+CPUID_FEATURES: tuple[tuple[Release, int], ...] = (((4, 13), 1), ((4, 17), 2))
+"""(first release, highest subleaf of leaf 7 that it takes) (payloads.md 2.1)."""
 
 TSC_MODE_3_GONE: Release = (4, 12)
 QEMU_TRADITIONAL_GONE: Release = (4, 21)

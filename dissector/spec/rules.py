@@ -905,7 +905,7 @@ DOUBTFUL = Rule(
 ACCEPTED = Rule(
     "release.accepted",
     "note",
-    "a receiver of Xen {release} finds nothing that it does not know in what is in the capture",
+    "a receiver of Xen {release} finds nothing that it does not know in what is in the capture{doubt}",
     "8",
     why="Asked for with --for-xen. What the hypervisor thinks of the values, and whether the target has the same "
     "disks, networks and CPU features, is not in the stream.",

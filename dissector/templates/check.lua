@@ -486,7 +486,7 @@ do
   test("libxl.libxc_context.order", FIRST, function(unit, session, id)
     local half = session.halves.forward
     if unit.name == "LIBXC_CONTEXT" then
-      if seen(half, "libxl.LIBXC_CONTEXT") > 0 then
+      if half.whole and seen(half, "libxl.LIBXC_CONTEXT") > 0 then
         tell(unit, id, 0, { problem = "a second LIBXC_CONTEXT" })
       end
     elseif half.adjoins and half.last and half.last.key == "libxl.STREAM_HEADER" then
@@ -892,7 +892,8 @@ do
 
   -- Behind the last checkpoint of a 4.6 session END comes alone.
   local function comes_alone(unit, half)
-    return unit.name == "END" and seen(half, "libxc.CHECKPOINT") > 0 and half.staged == 0
+    local checkpointed = seen(half, "libxc.CHECKPOINT") > 0 or seen(half, "libxl.CHECKPOINT_END") > 0
+    return unit.name == "END" and checkpointed and half.staged == 0
   end
 
   test("libxc.x86_tsc_info.count", CLOSING, function(unit, session, id)
@@ -1047,7 +1048,20 @@ do
     return name and text_of(control) .. " (" .. name .. ")" or text_of(control)
   end
 
-  test("libxl.checkpoint_state.control_id", { "libxl.CHECKPOINT_STATE" }, function(unit, session, id, role)
+  local function no_new(unit, session, id)
+    local half, state = session.halves.forward, "libxl.CHECKPOINT_STATE"
+    local colo = seen(half, state) > 0 or seen(session.halves.reverse, state) > 0
+    if colo and half.whole and half.last and half.last.key == "libxl.CHECKPOINT_END" then
+      tell(unit, id, 0, { found = "missing before " .. unit.name, expected = state_text(NEW) })
+    end
+  end
+
+  local STEPS = { "libxl.CHECKPOINT_STATE", "libxc.PAGE_DATA", "libxc.X86_TSC_INFO" }
+
+  test("libxl.checkpoint_state.control_id", STEPS, function(unit, session, id, role)
+    if unit.name ~= "CHECKPOINT_STATE" then
+      return no_new(unit, session, id)
+    end
     local found = number(unit, "control_id")
     if not found then
       return
@@ -1106,8 +1120,8 @@ do
 
   test("libxc.end.after_checkpoint", { "libxc.END" }, function(unit, session, id)
     local xen = session.xen
-    local is_46 = xen and xen[1] == 4 and xen[2] == 6
-    if seen(session.halves.forward, "libxc.CHECKPOINT") > 0 and not is_46 then
+    local is_other = xen and not (xen[1] == 4 and xen[2] == 6)
+    if seen(session.halves.forward, "libxc.CHECKPOINT") > 0 and is_other then
       tell(unit, id, 0)
     end
   end)

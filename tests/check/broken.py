@@ -1191,10 +1191,20 @@ def completed() -> Made:
     return script, script.find("GO"), 0
 
 
+@breaks("libxl.checkpoint_state.control_id")
+def no_new() -> Made:
+    script = colo_hvm()
+    new = script.find("CHECKPOINT_STATE", 1)
+    behind = script.items[script.items.index(new) :]
+    item = next(one for one in behind if one.direction == "forward" and one.layer == "libxc")
+    script.remove(new)
+    return script, item, 0
+
+
 @breaks("ending.failed")
 def failed() -> Made:
     script = Script.of(plain(guest(), status=3))
-    return script, script.find("GO"), 0
+    return script, script.find("REPORT_STATUS", 0, "reverse"), 0
 
 
 @breaks("ending.failed")

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from captures.guests import colo, remus
 from dissector.check import colo as module
 from dissector.check.checker import Checker
+from dissector.check.session import Session
+from dissector.spec import libxc, libxl
 from dissector.wire.events import Flow, Record
 from tests.check.scripts import Script, colo_hvm, engine_batches, findings, findings_in, guest, record, remus_hvm
 from tests.check.tools import flow, made
@@ -138,3 +140,23 @@ def test_a_list_before_the_primary_is_known_is_not_judged():
     checker.feed(flow(start="mid-stream"))
     one = made(module.DIRTY_LIST, struct.pack("<3Q", 1, 2, 1 << 40), direction="reverse")
     assert checker.feed(one) == []
+
+
+@pytest.mark.parametrize(("xen", "found"), [(None, 0), ((4, 6), 0), ((4, 7), 1), ((4, 17), 1)])
+def test_end_behind_a_checkpoint_of_an_unknown_release_is_not_judged(xen, found):
+    session = Session(flow())
+    session.xen = xen
+    session.take(made(libxc.CHECKPOINT))
+    assert len(list(module.end_after_checkpoint.test(made(libxc.END, offset=8), session))) == found
+
+
+@pytest.mark.parametrize(("offset", "found"), [(0, 1), (4000, 0)])
+def test_a_missing_new_is_not_said_behind_a_hole(offset, found):
+    session = Session(flow())
+    session.reverse.count[libxl.CHECKPOINT_STATE] = 2
+    end = made(libxl.CHECKPOINT_END, offset=offset)
+    session.meet(end)
+    session.take(end)
+    record = made(libxc.X86_TSC_INFO, bytes(24), offset=offset + 8)
+    session.meet(record)
+    assert len(list(module.no_new.test(record, session))) == found

@@ -145,3 +145,26 @@ def test_who_gave_up_is_not_said_where_a_fin_may_be_missing():
     kept = [packet for at, packet in enumerate(packets) if at != first]
     [found] = [one for one in findings(kept) if one.id.startswith("ending.")]
     assert "closed" not in found.text
+
+
+def test_a_failure_at_the_target_stands_where_the_target_says_so():
+    script = Script.of(plain(guest(), status=3))
+    report = script.find("REPORT_STATUS", 0, "reverse")
+    found = ended(script)
+    assert (found.direction, found.offset, found.record.type) == ("reverse", script.place(report), "REPORT_STATUS")
+
+
+@pytest.mark.parametrize("size", [0, 1, 10])
+def test_a_sender_that_sends_no_whole_header(size):
+    script = hvm()
+    script.cut(script.find("SAVE_FILE_HEADER"), size)
+    assert ended(script).text == "the sender sent no header behind the receiver's banner"
+
+
+@pytest.mark.parametrize(("size", "said"), [(0, "never reported"), (5, "gave no status"), (39, "gave no status")])
+def test_a_report_without_a_status(size, said):
+    script = hvm()
+    script.cut(script.find("REPORT", 0, "reverse"), size)
+    found = ended(script)
+    assert found.id == "ending.failed"
+    assert said in found.text

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from captures.bodies import hvm_context
 from dissector.check import hvm
 from dissector.check.session import Session
-from dissector.spec import libxc
+from dissector.spec import libxc, libxl
 from dissector.spec.releases import HVM_PARAMS_SENT
 from tests.check.tools import flow, made
 
@@ -74,3 +74,15 @@ def test_context_is_not_missed_where_a_part_of_the_checkpoint_is():
     record = made(libxc.CHECKPOINT, offset=5000)
     session.meet(record)
     assert hits(hvm.context_missing, record, session) == []
+
+
+@pytest.mark.parametrize(("seen", "found"), [(libxl.CHECKPOINT_END, 0), (libxl.LIBXC_CONTEXT, 1)])
+def test_the_end_of_a_46_session_has_no_context(seen, found):
+    session = Session(flow())
+    session.guest = "HVM"
+    for definition in (seen, libxc.END):
+        record = made(definition, offset=session.forward.behind)
+        session.meet(record)
+        if definition is libxc.END:
+            assert len(hits(hvm.context_missing, record, session)) == found
+        session.take(record)

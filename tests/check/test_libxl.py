@@ -78,3 +78,12 @@ def test_padding_of_pv_records_is_looked_at_too():
     item = script.find("X86_PV_VCPU_EXTENDED")
     item.data += b""
     assert [one.id for one in findings(script.packets()) if "padding" in one.id] == []
+
+
+def test_a_second_libxc_context_behind_a_hole_may_stand_in_a_page():
+    session = Session(flow())
+    for offset, found in ((0, 0), (8, 1), (4000, 0)):
+        record = made(spec.LIBXC_CONTEXT, offset=offset)
+        session.meet(record)
+        assert len(hits(libxl.libxc_context_order, record, session)) == found
+        session.take(record)

@@ -12,7 +12,8 @@ from dissector.check.checker import Checker
 from dissector.check.releases import Origin, Target, objections
 from dissector.reader import Reader
 from dissector.spec import libxc, libxl, releases
-from tests.check.scripts import LIMITS, Script, engine_batches, findings_in, guest, patch
+from dissector.spec.cpu import NO_SUBLEAF
+from tests.check.scripts import LIMITS, Script, engine_batches, findings_in, guest, patch, pv, record
 from tests.check.tools import made
 from tests.cross.tools import paths
 
@@ -35,8 +36,8 @@ def texts(name, release, *ids):
 @pytest.mark.parametrize("release", ["4.15", "4.16", "4.17", "4.18", "4.19.1", "4.20", "4.21", "4.22", "4.23"])
 @pytest.mark.parametrize("name", ["xl-migrate-hvm", "hvm-colo-xl", "hvm-remus-libxl", "pv-live-libxl"])
 def test_a_stream_of_417_goes_to_its_own_release_and_to_later_ones(name, release):
-    if release < "4.17" and name != "pv-live-libxl":
-        return  # a guest may use an MSR that came with 4.17
+    if release < "4.16" or (release < "4.17" and name != "pv-live-libxl"):
+        return  # its CPUID policy has leaf 0x80000021; and a guest may use an MSR that came with 4.17
     assert texts(name, release) == []
     assert len(texts(name, release, "release.accepted")) == 1
 
@@ -102,6 +103,11 @@ def test_parameters(index, since):
     assert f"which exists since {since}" in problem
 
 
+def test_parameters_that_no_release_has():
+    assert "the last one is 38" in against(params(39), "4.22")[0][0]
+    assert against(params(39), "4.6") == against(params(39), "4.22")
+
+
 def test_records_without_contents():
     assert against(params(), "4.9") == []
     assert len(against(params(), "4.8")) == 1
@@ -135,6 +141,39 @@ def test_policies():
     for release, most in (("4.14", 114), ("4.16", 119), ("4.17", 120), ("4.22", 120)):
         assert against(made(libxc.X86_CPUID_POLICY, bytes(24 * most)), release) == []
         assert len(against(made(libxc.X86_CPUID_POLICY, bytes(24 * most + 24)), release)) == 1
+
+
+def leaves(*entries):
+    return made(libxc.X86_CPUID_POLICY, b"".join(struct.pack("<6I", *entry, 0, 0, 0, 0) for entry in entries))
+
+
+@pytest.mark.parametrize(
+    ("entry", "taken", "refused"),
+    [
+        ((0x80000021, NO_SUBLEAF), ["4.16", "4.22"], ["4.14", "4.15"]),
+        ((0x8000001C, NO_SUBLEAF), ["4.14", "4.22"], []),
+        ((0x80000022, NO_SUBLEAF), [], ["4.14", "4.22"]),
+        ((7, 1), ["4.14", "4.22"], []),
+        ((7, 2), ["4.17", "4.22"], ["4.14", "4.16"]),
+        ((13, 62), ["4.14", "4.22"], []),
+    ],
+)
+def test_leaves_of_a_policy(entry, taken, refused):
+    record = leaves((0, NO_SUBLEAF), entry)
+    for release in taken:
+        assert against(record, release) == [], release
+    for release in refused:
+        [(problem, certain)] = against(record, release)
+        assert certain
+        assert f"{entry[0]:#x}" in problem or f"subleaf {entry[1]} of CPUID leaf 7" in problem
+    assert [one.hit.at for one in objections(record, Target.parse("4.12"))] == [0]  # it knows no such record
+
+
+@pytest.mark.parametrize("name", ["xl-migrate-hvm", "pv-live-libxl", "hvm-colo-xl-420"])
+def test_leaf_of_a_real_policy_that_415_does_not_take(name):
+    found = "CPUID leaf 0x8000001d in the policy, it takes leaves up to 0x8000001c"
+    for release, refused in (("4.14", True), ("4.15", True), ("4.16", False)):
+        assert any(found in text for text in texts(name, release)) == refused
 
 
 def sections(*parts):
@@ -180,7 +219,9 @@ def test_msrs_of_a_vcpu():
 # -- the release itself ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["", "4", "4.x", "4.17-rc1", "four", "4.5", "3.4", "4.17.1.2"])
+@pytest.mark.parametrize(
+    "text", ["", "4", "4.x", "4.17-rc1", "four", "4.5", "3.4", "4.17.1.2", "4." + "9" * 5000, "٤.١٧"]
+)
 def test_no_release(text):
     with pytest.raises(ValueError, match=r"release|legacy"):
         Target.parse(text)
@@ -211,3 +252,21 @@ def test_tables_are_in_order():
     for known in releases.SECTION_LENGTHS.values():
         assert known.lengths == tuple(sorted(known.lengths))
     assert tuple(sorted(releases.CPUID_LEAVES_MAX)) == releases.CPUID_LEAVES_MAX
+    assert tuple(sorted(releases.CPUID_EXTENDED)) == releases.CPUID_EXTENDED
+    assert tuple(sorted(releases.CPUID_FEATURES)) == releases.CPUID_FEATURES
+    assert max(releases.HVM_PARAMS_SENT) < releases.HVM_PARAMS
+
+
+def test_a_release_that_is_not_known_yet_is_taken_for_the_latest():
+    assert "the latest that is known here is 4.22" in texts("pv-live-libxl", "4.23", "release.accepted")[0]
+    assert "latest" not in texts("pv-live-libxl", "4.22", "release.accepted")[0]
+
+
+@pytest.mark.parametrize("broken", [None, record(0x20, bytes(8)), record(1, bytes(8))])
+def test_what_no_release_takes_is_not_called_accepted(broken):
+    script = pv()
+    if broken is not None:
+        script.insert(script.find("X86_PV_VCPU_BASIC"), broken)
+    found = findings_in(engine_batches(script.packets()), Checker(Target.parse("4.17")))
+    assert [one.id for one in found if one.id == "release.accepted"] == ["release.accepted"] * (broken is None)
+    assert any(one.severity == "error" for one in found) == (broken is not None)

@@ -145,3 +145,14 @@ def test_release_of_the_secondary():
     assert "4.7 to 4.17" in session.secondary
     feed(session, made(libxc.CHECKPOINT_DIRTY_PFN_LIST, bytes(8), direction="reverse", offset=16, header_size=16))
     assert "4.18 or later" in session.secondary
+
+
+def test_the_end_of_a_46_session_comes_alone_even_if_only_the_end_of_its_checkpoint_was_seen():
+    session = Session(flow())
+    for offset, definition in ((4000, libxl.CHECKPOINT_END), (4008, libxc.END)):
+        record = made(definition, offset=offset)
+        session.meet(record)
+        assert session.comes_alone(record) == (definition is libxc.END)
+        session.take(record)
+    assert not session.comes_alone(made(libxc.CHECKPOINT, offset=4016))
+    assert not Session(flow()).comes_alone(made(libxc.END))

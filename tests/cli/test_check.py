@@ -217,3 +217,15 @@ def test_the_sample_on_the_page_is_what_is_printed():
     page = (ROOT / "docs" / "check.md").read_text()
     [sample] = re.findall(r"\$ xendissect check captures/hvm-colo-xl-420.pcap.gz\n(.*?)```", page, re.DOTALL)
     assert run("check", COLO).stdout == sample
+
+
+@pytest.mark.parametrize("name", ["²", "٤", "9" * 5000, "None", "0", "-1", "", "86"])
+def test_explaining_what_is_no_rule(name):
+    done = run("check", "--explain", name)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("xendissect: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_explaining_the_rule_that_is_not_reported():
+    assert "every release does" in run("check", "--explain", "86").stderr

@@ -21,7 +21,7 @@ from dissector.check.checker import Checker
 from dissector.reader import read_events
 from dissector.spec import rules
 from dissector.wire.events import Record
-from tests.check.broken import TABLE
+from tests.check.broken import TABLE, end_after_checkpoint
 from tests.check.scripts import colo_hvm, hvm, pv, remus_hvm
 from tests.cross.test_lua import DISSECTED, FILES
 from tests.wireshark.tshark import PLUGIN, available
@@ -124,3 +124,12 @@ def test_captures(tshark, name):
     path = FILES[name]
     cut = "cut short in the middle of a packet" if name == "file-cut" else ""
     assert told(tshark.trees(path, "-2", display_filter="xenmig.finding", allowed=cut)) == core(path)
+
+
+def test_end_of_a_session_whose_release_was_not_captured(tshark, tmp_path):
+    script = end_after_checkpoint()[0]
+    for late, found in ((0, ["libxc.end.after_checkpoint"]), (30, [])):
+        path = tmp_path / f"{late}.pcap"
+        path.write_bytes(pcap(script.packets()[late:], nanos=True))
+        assert told(tshark.trees(path, "-2")) == core(path)
+        assert [one[3] for one in core(path) if one[4] != "note"] == found

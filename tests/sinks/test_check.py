@@ -189,3 +189,18 @@ def test_ascii_only():
         sink.write_all(batch)
     sink.close()
     assert text.getvalue().isascii()
+
+
+def test_how_it_ended_is_explained_and_shown_too():
+    script = hvm()
+    script.cut(script.find("HVM_CONTEXT"), 50)
+    brief, full = (shown(engine_batches(script.packets()), verbose=verbose) for verbose in (0, 1))
+    assert "  why " not in brief
+    ending = full.partition("  ended ")[2]
+    assert "why      A plain stream is whole only with libxl's END" in ending
+    assert "record   libxc HVM_CONTEXT: frame" in ending
+    assert "\n  > " in ending
+
+
+def test_a_good_end_needs_no_explanation():
+    assert "  why " not in shown(engine_batches(hvm().packets()), verbose=1).partition("  ended ")[2]
