@@ -61,7 +61,7 @@ def hvm_context(vcpus: int = 2, stamp: int = 0) -> bytes:
     for vcpu in range(vcpus):
         registers = struct.pack("<8Q", *(0xFFFF8880_00000000 + stamp + 0x1000 * vcpu + 8 * n for n in range(8)))
         chain += entry(2, vcpu, registers.ljust(1032, b"\0"))
-        chain += entry(16, vcpu, struct.pack("<QQ", 7, 7).ljust(589, b"\x5a"))
+        chain += entry(16, vcpu, struct.pack("<QQ", 7, 7).ljust(605, b"\x5a"))
     chain += entry(3, 0, struct.pack("<Q", 0xB8FB)) + entry(3, 1, struct.pack("<Q", 0xFF70))
     chain += entry(4, 0, bytes(400))
     for vcpu in range(vcpus):
