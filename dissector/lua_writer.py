@@ -368,6 +368,10 @@ def constants() -> Table:
         "SECTION_LENGTHS": {
             code: [length for _, length in one.lengths] for code, one in releases.SECTION_LENGTHS.items()
         },
+        "OPEN_SECTIONS": {
+            code: {"minimum": one.minimum, "step": one.step, "said": str(one)}
+            for code, one in releases.OPEN_SECTIONS.items()
+        },
         "LAST_SECTION": releases.LAST_SECTION,
         "LONGEST_JSON": members.LONGEST,
         "LARGEST_MEMBER": members.LARGEST,

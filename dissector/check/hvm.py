@@ -12,7 +12,7 @@ from dissector.check.pv import CLOSING
 from dissector.check.session import number, whole
 from dissector.spec import libxc, rules
 from dissector.spec.hvm import HVM_PARAM, HVM_SAVE_TYPE
-from dissector.spec.releases import HVM_PARAMS_SENT, LAST_SECTION, SECTION_LENGTHS
+from dissector.spec.releases import HVM_PARAMS_SENT, LAST_SECTION, OPEN_SECTIONS, SECTION_LENGTHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,12 +133,14 @@ def context_section(record: Record, session: Session) -> Iterator[Hit]:
         if section.typecode == HEADER or section.end > len(record.body):
             continue  # the matter of rule 85
         name = HVM_SAVE_TYPE.values.get(section.typecode, str(section.typecode))
-        known = SECTION_LENGTHS.get(section.typecode)
+        known, lengths = SECTION_LENGTHS.get(section.typecode), OPEN_SECTIONS.get(section.typecode)
         problem = ""
         if section.typecode > LAST_SECTION:
             problem = f"the last type is {LAST_SECTION}"
         elif known is not None and section.length not in {length for _, length in known.lengths}:
             problem = f"expected {' or '.join(str(length) for _, length in known.lengths)}"
+        elif lengths is not None and not lengths.allows(section.length):
+            problem = f"expected {lengths}"
         if problem:
             yield Hit(in_body(record, section.at), {"name": name, "length": section.length, "problem": problem})
             return

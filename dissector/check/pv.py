@@ -168,6 +168,5 @@ def tsc_count(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 78. Behind the last checkpoint of a 4.6 session END comes alone."""
     half = session.forward
     found = half.stage[libxc.X86_TSC_INFO]
-    alone = record.definition is libxc.END and half.count[libxc.CHECKPOINT] and not half.stage
-    if half.stage_whole and found != 1 and not alone:
+    if half.stage_whole and found != 1 and not session.comes_alone(record):
         yield Hit(0, {"count": found or "no", "where": record.type})

@@ -307,9 +307,8 @@ def _sections(record: Record, target: Target) -> Iterator[Objection]:
         name = _section(section.typecode)
         if section.typecode > releases.LAST_SECTION or (known is None and name.isdigit()):
             yield _against(at, f"HVM_CONTEXT section type {section.typecode} is unknown")
-        elif section.typecode == releases.XSAVE_SECTION:
-            if section.length < releases.XSAVE_SECTION_MIN:
-                yield _against(at, f"HVM_CONTEXT section CPU_XSAVE of {section.length} bytes, it wants at least 600")
+        elif (lengths := releases.OPEN_SECTIONS.get(section.typecode)) and not lengths.allows(section.length):
+            yield _against(at, f"HVM_CONTEXT section {name} of {section.length} bytes, it wants {lengths}")
         elif section.typecode == releases.MSR_SECTION:
             yield from _msr_section(record, section, target)
         elif known is not None:

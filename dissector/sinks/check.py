@@ -158,8 +158,10 @@ class CheckSink(OneByOne):
         if unseen := _unseen(block):
             self._row("not seen", unseen, "lost")
         if block.ending is not None:
-            self._row("ended", printable(block.ending.first.text), block.ending.first.severity)
-            if self._verbose and block.ending.first.severity != "note":
+            ending = block.ending.first
+            mark = "" if ending.severity == "note" else f"{ending.severity}: "
+            self._row("ended", f"{mark}{printable(ending.text)} [{ending.id}]", ending.severity)
+            if self._verbose and ending.severity != "note":
                 self._explanation(block.ending)
         self._out("\n")
 

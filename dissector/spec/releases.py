@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from dissector.spec.model import Length
+
 Release: TypeAlias = tuple[int, int]
 """Major and minor number."""
 
@@ -72,7 +74,8 @@ SECTION_LENGTHS: dict[int, SectionLength] = {
 """Typecode -> its lengths. Of those that grew, a receiver fills up a shorter one and refuses a longer one."""
 
 XSAVE_SECTION, MSR_SECTION, LAST_SECTION = 16, 20, 20
-XSAVE_SECTION_MIN = 600
+OPEN_SECTIONS: dict[int, Length] = {XSAVE_SECTION: Length(minimum=600), MSR_SECTION: Length(minimum=24, step=16)}
+"""Typecode -> the lengths it may have, where these depend on the guest (payloads.md 1.3)."""
 
 MSRS_SENT: dict[int, Release] = {
     0x140: (4, 10),

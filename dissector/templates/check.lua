@@ -998,7 +998,7 @@ do
 
   test("libxc.hvm_context.section", HVM_CONTEXT, function(unit, _, id)
     for section in sections(unit.body) do
-      local known = CONST.SECTION_LENGTHS[section.code]
+      local known, lengths = CONST.SECTION_LENGTHS[section.code], CONST.OPEN_SECTIONS[section.code]
       local problem
       if section.code == 1 or section.stop > #unit.body then
         problem = nil -- the matter of the rule above
@@ -1006,6 +1006,8 @@ do
         problem = "the last type is " .. text_of(CONST.LAST_SECTION)
       elseif known and not among(known, section.length) then
         problem = "expected " .. table.concat(known, " or ")
+      elseif lengths and (section.length < lengths.minimum or (section.length - lengths.minimum) % lengths.step > 0) then
+        problem = "expected " .. lengths.said
       end
       if problem then
         local name = CONST.HVM_SAVE_TYPE[section.code] or text_of(section.code)

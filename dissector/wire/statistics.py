@@ -139,7 +139,9 @@ class Statistics:
             allowed = ", the sender may resume its copy" if "GO" in self._reverse else ""
             return f"failed at the target: {describe_status(self._status)}{allowed}"
         if last is None:
-            return "nothing sent after the banner" if "BANNER" in self._reverse else "no record seen"
+            if "BANNER" not in self._reverse:
+                return "no record seen"
+            return f"{'no header' if self.bytes['forward'] else 'nothing'} sent after the banner"
         if (
             last.complete is False
             and end != "capture end"

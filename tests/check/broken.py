@@ -982,6 +982,19 @@ def section_of_wrong_length() -> Made:
     return replaced(hvm(), "HVM_CONTEXT", chain(HEADER, (3, 0, bytes(9)), END), 8 + 32)
 
 
+@breaks("libxc.hvm_context.section")
+def section_of_too_little_xsave() -> Made:
+    return replaced(hvm(), "HVM_CONTEXT", chain(HEADER, (16, 0, bytes(599)), END), 8 + 32)
+
+
+@breaks("libxc.hvm_context.section")
+def section_of_one_msr_and_a_half() -> Made:
+    good = (16, 0, bytes(600))
+    return replaced(
+        hvm(), "HVM_CONTEXT", chain(HEADER, good, (20, 0, bytes(24)), (20, 0, bytes(32)), END), 8 + 32 + 608 + 32
+    )
+
+
 # -- checkpoints and both directions ---------------------------------------------------------------------------------
 
 

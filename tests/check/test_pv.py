@@ -9,7 +9,7 @@ import pytest
 
 from dissector.check import pv
 from dissector.check.session import Session
-from dissector.spec import libxc
+from dissector.spec import libxc, libxl
 from tests.check.scripts import findings
 from tests.check.scripts import pv as pv_script
 from tests.check.tools import flow, made
@@ -62,6 +62,17 @@ def test_extended_state_of_a_converted_stream_says_another_size():
 def test_both_widths_are_good():
     for script in (pv_script(), pv_script(width=4, version=2, xen=(4, 13))):
         assert [one.id for one in findings(script.packets()) if one.severity != "note"] == []
+
+
+@pytest.mark.parametrize(("seen", "found"), [(libxl.CHECKPOINT_END, 0), (libxl.LIBXC_CONTEXT, 1)])
+def test_the_end_of_a_46_session_has_no_tsc_info(seen, found):
+    session = Session(flow())
+    for definition in (seen, libxc.END):
+        record = made(definition, offset=session.forward.behind)
+        session.meet(record)
+        if definition is libxc.END:
+            assert len(hits(pv.tsc_count, record, session)) == found
+        session.take(record)
 
 
 def test_nothing_is_missed_where_the_beginning_is():

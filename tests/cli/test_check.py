@@ -19,7 +19,7 @@ COLO = CAPTURES / "hvm-colo-xl-420.pcap.gz"
 def test_good_migration():
     done = run("check", MIGRATION)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "  ended       completed: the guest runs at the target\n" in done.stdout
+    assert "  ended       completed: the guest runs at the target [ending.completed]\n" in done.stdout
     assert "\x1b" not in done.stdout
 
 
@@ -88,7 +88,7 @@ def test_verbose():
 
 
 def test_for_xen():
-    assert run("check", "--for-xen", "4.17", MIGRATION).returncode == 1  # its CPU_XSAVE sections are too short
+    assert run("check", "--for-xen", "4.17", MIGRATION).returncode == 0
     real = CAPTURES / "xl-migrate-hvm.pcap.gz"
     assert run("check", "--for-xen", "4.17", real).returncode == 0
     done = run("check", "--for-xen", "4.13", real)
@@ -165,7 +165,7 @@ def test_sniff_checks_what_goes_by(tmp_path):
     done = run("sniff", "-i", "-", "--check", "--status", "off", stdin=data)
     assert done.returncode == 0
     assert "[libxc.checkpoint_dirty_pfn_list.resent]" in done.stdout
-    assert "  ended       the session died at checkpoint 2" in done.stdout
+    assert "  ended       error: the session died at checkpoint 2" in done.stdout
     assert run("sniff", "-i", "-", "--check", "--strict", "--status", "off", stdin=data).returncode == 1
     plain = run("sniff", "-i", "-", "--status", "off", stdin=data)
     assert "resent" not in plain.stdout

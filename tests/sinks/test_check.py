@@ -37,7 +37,7 @@ def capture(name, **more):
 def test_good_migration():
     lines = capture("xl-migrate-hvm").splitlines()
     assert lines[0].endswith("plain migration, xl stream, x86 HVM guest, from Xen 4.17, 1,044 records")
-    assert lines[-3] == "  ended       completed: the guest runs at the target"
+    assert lines[-3] == "  ended       completed: the guest runs at the target [ending.completed]"
     assert lines[-1] == "1 migration, 2 notes"
     assert not any("first wrong" in line for line in lines)
 
@@ -47,7 +47,7 @@ def test_worst_first_with_the_last_good_record():
     assert [line.split()[0] for line in lines[1:5]] == ["error", "warn", "note", "note"]
     assert lines[5].startswith("  first wrong libxc CHECKPOINT_DIRTY_PFN_LIST at 102, ← 110 (frame 5337)")
     assert lines[6] == "  last good   libxl CHECKPOINT_STATE at 86 (frame 5335), SVM_SUSPENDED"
-    assert lines[7].startswith("  ended       the session died at checkpoint 2")
+    assert lines[7].startswith("  ended       error: the session died at checkpoint 2")
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,14 @@ def test_records_loss_and_findings():
     assert found.findings == {"error": 1, "note": 2}
 
 
+def test_a_header_that_was_begun():
+    """Some bytes came behind the banner, but no record."""
+    statistics = Statistics()
+    statistics.add(back(xl.BANNER, b""))
+    statistics.seen("forward", 5, None)
+    assert statistics.summary(0, "unknown", "xl", "fin").outcome == "no header sent after the banner"
+
+
 def test_bytes_and_time():
     statistics = Statistics()
     statistics.seen("forward", 100, 1_000_000_000)
