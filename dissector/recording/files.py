@@ -32,6 +32,8 @@ PIECE_BYTES: Final = 4 << 20
 """Most bytes that are written in one go."""
 ROOM_BYTES: Final = 2 << 20
 """Of a buffer that is lent to be filled."""
+LARGEST_PACKET: Final = 1 << 16
+"""A file of limited size may become larger by one packet, or a few more if they are larger than this."""
 ENOUGH_BYTES: Final = 256 << 10
 """So much is written at once; less waits for more, but not for longer than `DELAY`."""
 DELAY: Final = 0.1
@@ -171,13 +173,16 @@ class CaptureWriter:
 
     @property
     def left(self) -> int | None:
-        """Packets that may still come before a limit on packets is looked at; None: no such limit.
+        """Packets that may still come before a limit on packets or size is looked at; None: no such limit.
 
         Limits are looked at between calls of `write`: who has more packets than this writes them in two calls.
         """
         most = [] if self._autostop.packets is None else [self._autostop.packets - self.packets]
         if self._ring is not None and self._ring.packets is not None:
             most.append(self._ring.packets - self._file_packets % self._ring.packets)
+        size = self._size_limit()
+        if size is not None:
+            most.append(max(1, (size - self._file_size) // LARGEST_PACKET))
         return min(most, default=None)
 
     def write(self, parts: Iterable[Buffer], packets: int, time: int, *, copy: bool = True) -> bool:
@@ -269,10 +274,15 @@ class CaptureWriter:
 
     # -- the caller's thread: what goes where ------------------------------------------------------------------------
 
+    def _size_limit(self) -> int | None:
+        """Bytes after which a file is full; None: never."""
+        limits = (self._autostop.size, self._ring.size if self._ring is not None else None)
+        return min((limit for limit in limits if limit), default=None)
+
     def _file_full(self, time: int) -> bool:
         if self._ring is None or not self._file_packets:
             return False
-        size = min((limit for limit in (self._ring.size, self._autostop.size) if limit), default=None)
+        size = self._size_limit()
         return (
             _passed(self._ring.seconds, self._file_begun or 0, time)
             or (size is not None and self._file_size >= size)

@@ -145,6 +145,26 @@ def test_how_many_packets_may_come_in_one_call(tmp_path):
     assert CaptureWriter(tmp_path / "b.pcapng").left is None
 
 
+@pytest.mark.parametrize("size", [1, 100_000, 1_000_000])
+def test_a_file_of_limited_size_becomes_larger_by_one_packet(tmp_path, size):
+    packets, largest = 3000, 1500
+    writer = CaptureWriter(tmp_path / "a.pcapng", ring=Limits(size=size))
+    writer.interface(1)
+    number = 0
+    while number < packets:
+        run = range(number, min(packets, number + writer.left))
+        number = run.stop
+        assert writer.write([part for one in run for part in packet(one, largest)], len(run), START)
+    writer.close()
+    assert writer.failed is None
+    written = sorted(tmp_path.iterdir())
+    assert numbers(*written) == list(range(packets))
+    sizes = [path.stat().st_size for path in written]
+    ends = 400 + largest  # section, interface and statistics; the last packet
+    assert all(size <= one + 400 for one in sizes[:-1])
+    assert all(one <= size + ends for one in sizes)
+
+
 @pytest.mark.parametrize(
     ("autostop", "ring", "kept", "why"),
     [
