@@ -128,8 +128,10 @@ class _Session:
     def run(self) -> int:
         watch, status = self._watch, self._status
         self._begin()
+        begun = False
         for events in self._plan.through(watch.events()):
-            if events:
+            begun = begun or watch.frames > 0 or watch.trouble is None
+            if events and begun:  # of what could not be read at all there is nothing to sum up
                 self._show(events)
             if watch.trouble != self._told and not watch.ending:
                 self._told = watch.trouble

@@ -155,3 +155,4 @@ def test_rubbish_on_standard_input():
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 2
+    assert done.stdout == ""
