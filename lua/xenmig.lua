@@ -18572,7 +18572,9 @@ do
         problem = "the last type is " .. text_of(CONST.LAST_SECTION)
       elseif known and not among(known, section.length) then
         problem = "expected " .. table.concat(known, " or ")
-      elseif lengths and (section.length < lengths.minimum or (section.length - lengths.minimum) % lengths.step > 0) then
+      elseif lengths and section.length < lengths.minimum then
+        problem = "expected " .. lengths.said
+      elseif lengths and (section.length - lengths.minimum) % lengths.step > 0 then
         problem = "expected " .. lengths.said
       end
       if problem then

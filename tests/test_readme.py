@@ -79,8 +79,7 @@ def test_live(command, tmp_path):
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-        while not link.receiver.captures() and sniff.poll() is None:
-            pass
+        assert b"capturing on" in sniff.stderr.readline()
         play(link, conversation("xl-hvm-v3"))
         sniff.send_signal(signal.SIGINT)
         out, _ = sniff.communicate(timeout=60)

@@ -132,6 +132,14 @@ def sniff(
         fail("--method says how to capture here; with --ssh it is --remote-tool")
     if ssh is None and (remote_sudo or remote_tool is not None):
         fail(f"{'--sudo' if remote_sudo else '--remote-tool'} needs --ssh HOST")
+    plan = Plan(selection.wanted, show, count=count, judged=ERRORS if strict else NOTHING, at_once=True)
+    if check:
+        limits = looking_at_padding(limits)
+
+        def sinks(output: Output) -> list[Sink]:
+            return show(output) if as_json else [*show(output), text_sink(output, colour, verbose, separate=True)]
+
+        plan = replace(plan, sinks=sinks, through=checking(None))
     try:
         sources = open_live(
             interface or [],
@@ -148,14 +156,6 @@ def sniff(
     except LiveError as error:
         fail(str(error))
     show.prepare()
-    plan = Plan(selection.wanted, show, count=count, judged=ERRORS if strict else NOTHING, at_once=True)
-    if check:
-        limits = looking_at_padding(limits)
-
-        def sinks(output: Output) -> list[Sink]:
-            return show(output) if as_json else [*show(output), text_sink(output, colour, verbose, separate=True)]
-
-        plan = replace(plan, sinks=sinks, through=checking(None))
     raise typer.Exit(run(sources, plan, stdout, limits=limits, record=record, duration=duration, status=status.value))
 
 

@@ -131,16 +131,16 @@ ONE_PASS = {
     "loss-handover": [
         "0 forward: 3 from libxc HVM_CONTEXT at 194128",
         "only core: ('gap', 'forward', 196928, 1448, 'lost')",
-        "only core: ('resync', 'forward', 197360, 5248, 'libxl END')",
+        "only core: ('resync', 'forward', 197376, 5248, 'libxl END')",
     ],
     "loss-in-pages": [
         "only core: ('gap', 'forward', 30408, 1448, 'lost')",
         "only core: ('gap', 'forward', 60816, 11584, 'lost')",
     ],
     "loss-libxl-head": [
-        "0 forward: 9 from libxc HVM_CONTEXT at 202664",
+        "0 forward: 9 from libxc HVM_CONTEXT at 202680",
         "only core: ('gap', 'forward', 205616, 1448, 'lost')",
-        "only core: ('resync', 'forward', 205896, 5248, 'libxl CHECKPOINT_END')",
+        "only core: ('resync', 'forward', 205928, 5248, 'libxl CHECKPOINT_END')",
     ],
     "loss-list-head-colo": [
         "0 reverse: 10 from libxl CHECKPOINT_STATE at 150",
@@ -161,9 +161,9 @@ ONE_PASS = {
         "only core: ('resync', 'forward', 214584, 16432, 'libxc PAGE_DATA')",
     ],
     "loss-tsc-head-remus": [
-        "0 forward: 18 from libxc HVM_PARAMS at 201200",
+        "0 forward: 18 from libxc HVM_PARAMS at 201232",
         "only core: ('gap', 'forward', 196928, 1448, 'lost')",
-        "only core: ('resync', 'forward', 197936, 3264, 'libxc HVM_PARAMS')",
+        "only core: ('resync', 'forward', 197952, 3280, 'libxc HVM_PARAMS')",
     ],
     "mid-stream-colo": [
         "0 forward: 22 from libxc X86_TSC_INFO at 11848",
@@ -185,8 +185,8 @@ ONE_PASS = {
         "only core: ('finding', 'forward', 1096, 'stream.record_cut', 'error')",
     ],
     "remus-hvm-xl": [
-        "0 forward: 1 from libxc HVM_CONTEXT at 230272",
-        "only core: ('finding', 'forward', 230272, 'stream.record_cut', 'error')",
+        "0 forward: 1 from libxc HVM_CONTEXT at 230320",
+        "only core: ('finding', 'forward', 230320, 'stream.record_cut', 'error')",
     ],
     "ring-buffer_00001": [
         "only core: ('finding', 'forward', 1096, 'stream.record_cut', 'error')",
@@ -196,8 +196,8 @@ ONE_PASS = {
         "only core: ('resync', 'forward', 0, 17640, 'libxc PAGE_DATA')",
     ],
     "snap-1000": [
-        "0 forward: 1 from xl GO at 197920",
-        "only core: ('resync', 'forward', 197912, 8, 'xl GO')",
+        "0 forward: 1 from xl GO at 197936",
+        "only core: ('resync', 'forward', 197928, 8, 'xl GO')",
     ],
     "xl-receiver-rejects": [
         "only core: ('finding', 'forward', 1096, 'stream.record_cut', 'error')",

@@ -31,8 +31,8 @@ def test_turns_cover_all_bytes_in_order(name):
 
 
 def test_flows_of_one_capture():
-    assert len(conversation("two-migrations-and-noise", 1).forward) == 201072
-    assert len(conversation("port-reuse", 1).forward) == 173326
+    assert len(conversation("two-migrations-and-noise", 1).forward) == 201104
+    assert len(conversation("port-reuse", 1).forward) == 173342
     with pytest.raises(ValueError, match="not the"):
         conversation("fragments-ipv4")
 
