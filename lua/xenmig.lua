@@ -16451,7 +16451,9 @@ end
 --     may hold an old migration stream, complete with valid heads.
 -- Where the stream ends before that, the candidate with the most evidence is taken.
 
-local resync = {}
+local resync = {
+  GREETING_MAX = 2048, -- bytes of text in front of a banner
+}
 
 do
   local WINDOW = 16 -- bytes that a head is recognised by: record header and the first 8 bytes of body
@@ -16662,6 +16664,11 @@ do
   local Search = {}
   Search.__index = Search
 
+  -- Whether a connection begins with text.
+  function resync.is_text(data)
+    return not data:sub(1, 64):find("[^\7-\10\13\27\32-\126\128-\255]")
+  end
+
   -- Looks for a believable chain of records in one direction, from stream offset `start` on, where framing was lost.
   -- options.role and options.alignment (stream offset modulo 8 of all record heads) are nil when not known.
   function resync.new(start, options)
@@ -16669,6 +16676,7 @@ do
       start = start,
       position = start,
       searched = 0, -- bytes that came since; lost ones do not count
+      greeting = false, -- a connection began with text: behind that of a login shell a banner may follow
       role = options.role,
       order = options.order or "little",
       alignment = options.alignment,
@@ -17230,7 +17238,7 @@ do
 
   -- The bytes at hand are no record head: find out what they are, or search for the next one.
   function methods:framing_lost(seen, frame)
-    local flow, start = self.flow, self.framer.start
+    local flow, start, greeting = self.flow, self.framer.start, false
     if self.framer.entered == nil then
       local from_beginning = flow.start ~= "mid-stream"
       local name = from_beginning and follower.identify_legacy(seen:sub(1, self.framer.have + 64))
@@ -17238,8 +17246,11 @@ do
         self:take_legacy(name)
         return
       elseif from_beginning and #self.lost == 0 and self.role == nil then
-        flow:not_a_migration()
-        return
+        if not self:may_greet(seen) then
+          flow:not_a_migration()
+          return
+        end
+        greeting = true
       elseif self.role == "reverse" and start == 0 and from_beginning then
         self:once(FINDING.REVERSE_UNKNOWN, 0, frame)
       end
@@ -17248,6 +17259,9 @@ do
       self:add_finding(FINDING.FRAMING, start, framer.finding_text(FINDING.FRAMING, { what = what }), frame)
     end
     local search = self:begin_search(start)
+    if greeting then
+      search.greeting, search.role = true, "reverse"
+    end
     self:searched(search:data(framer.text_view(seen), frame))
   end
 
@@ -17276,11 +17290,32 @@ do
 
   function methods:searched(candidate)
     local search = self.search
+    self:greeted(search)
     if candidate then
       self:adopt(search, candidate)
+    elseif not self.flow.announced and search.greeting then
+      if search.searched > resync.GREETING_MAX then
+        self.ignored = true
+        self.flow:not_a_migration()
+      end
     elseif not self.flow.announced and search.searched > LIMITS.max_search then
       self.ignored = true
       self.flow:nothing_found(self)
+    end
+  end
+
+  -- Whether a direction begins with text that a banner may follow: the sender says nothing before that.
+  function methods:may_greet(seen)
+    return self.flow.start == "syn" and self.flow:other(self).search == nil and resync.is_text(seen)
+  end
+
+  -- The other direction may have told meanwhile what one that begins with text is.
+  function methods:greeted(search)
+    if search.greeting and self.role then
+      search.greeting = false
+      if self.role == "reverse" then
+        self:once(FINDING.REVERSE_UNKNOWN, 0, self.last_frame)
+      end
     end
   end
 
@@ -17289,7 +17324,10 @@ do
     local found, before = candidate.framer, self.framer
     self.search = nil
     if self.role == nil then
-      self.flow:assign(self, candidate.role, "unknown")
+      self.flow:assign(self, candidate.role, search.greeting and "xl" or "unknown")
+      if search.greeting then
+        self:once(FINDING.MESSAGE, 0, self.last_frame, { what = "the text before the banner" })
+      end
     end
     found.strict = false
     found:know_list_header(before.list_header)
@@ -17316,6 +17354,7 @@ do
   end
 
   function methods:search_ends(search)
+    self:greeted(search)
     local candidate = search:end_of_stream(self.last_frame)
     if candidate then
       self:adopt(search, candidate)

@@ -251,7 +251,7 @@ do
 
   -- The bytes at hand are no record head: find out what they are, or search for the next one.
   function methods:framing_lost(seen, frame)
-    local flow, start = self.flow, self.framer.start
+    local flow, start, greeting = self.flow, self.framer.start, false
     if self.framer.entered == nil then
       local from_beginning = flow.start ~= "mid-stream"
       local name = from_beginning and follower.identify_legacy(seen:sub(1, self.framer.have + 64))
@@ -259,8 +259,11 @@ do
         self:take_legacy(name)
         return
       elseif from_beginning and #self.lost == 0 and self.role == nil then
-        flow:not_a_migration()
-        return
+        if not self:may_greet(seen) then
+          flow:not_a_migration()
+          return
+        end
+        greeting = true
       elseif self.role == "reverse" and start == 0 and from_beginning then
         self:once(FINDING.REVERSE_UNKNOWN, 0, frame)
       end
@@ -269,6 +272,9 @@ do
       self:add_finding(FINDING.FRAMING, start, framer.finding_text(FINDING.FRAMING, { what = what }), frame)
     end
     local search = self:begin_search(start)
+    if greeting then
+      search.greeting, search.role = true, "reverse"
+    end
     self:searched(search:data(framer.text_view(seen), frame))
   end
 
@@ -297,11 +303,32 @@ do
 
   function methods:searched(candidate)
     local search = self.search
+    self:greeted(search)
     if candidate then
       self:adopt(search, candidate)
+    elseif not self.flow.announced and search.greeting then
+      if search.searched > resync.GREETING_MAX then
+        self.ignored = true
+        self.flow:not_a_migration()
+      end
     elseif not self.flow.announced and search.searched > LIMITS.max_search then
       self.ignored = true
       self.flow:nothing_found(self)
+    end
+  end
+
+  -- Whether a direction begins with text that a banner may follow: the sender says nothing before that.
+  function methods:may_greet(seen)
+    return self.flow.start == "syn" and self.flow:other(self).search == nil and resync.is_text(seen)
+  end
+
+  -- The other direction may have told meanwhile what one that begins with text is.
+  function methods:greeted(search)
+    if search.greeting and self.role then
+      search.greeting = false
+      if self.role == "reverse" then
+        self:once(FINDING.REVERSE_UNKNOWN, 0, self.last_frame)
+      end
     end
   end
 
@@ -310,7 +337,10 @@ do
     local found, before = candidate.framer, self.framer
     self.search = nil
     if self.role == nil then
-      self.flow:assign(self, candidate.role, "unknown")
+      self.flow:assign(self, candidate.role, search.greeting and "xl" or "unknown")
+      if search.greeting then
+        self:once(FINDING.MESSAGE, 0, self.last_frame, { what = "the text before the banner" })
+      end
     end
     found.strict = false
     found:know_list_header(before.list_header)
@@ -337,6 +367,7 @@ do
   end
 
   function methods:search_ends(search)
+    self:greeted(search)
     local candidate = search:end_of_stream(self.last_frame)
     if candidate then
       self:adopt(search, candidate)

@@ -10,7 +10,9 @@
 --     may hold an old migration stream, complete with valid heads.
 -- Where the stream ends before that, the candidate with the most evidence is taken.
 
-local resync = {}
+local resync = {
+  GREETING_MAX = 2048, -- bytes of text in front of a banner
+}
 
 do
   local WINDOW = 16 -- bytes that a head is recognised by: record header and the first 8 bytes of body
@@ -221,6 +223,11 @@ do
   local Search = {}
   Search.__index = Search
 
+  -- Whether a connection begins with text.
+  function resync.is_text(data)
+    return not data:sub(1, 64):find("[^\7-\10\13\27\32-\126\128-\255]")
+  end
+
   -- Looks for a believable chain of records in one direction, from stream offset `start` on, where framing was lost.
   -- options.role and options.alignment (stream offset modulo 8 of all record heads) are nil when not known.
   function resync.new(start, options)
@@ -228,6 +235,7 @@ do
       start = start,
       position = start,
       searched = 0, -- bytes that came since; lost ones do not count
+      greeting = false, -- a connection began with text: behind that of a login shell a banner may follow
       role = options.role,
       order = options.order or "little",
       alignment = options.alignment,

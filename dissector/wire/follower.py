@@ -11,7 +11,7 @@ from dissector.wire import legacy
 from dissector.wire.events import Finding, Gap, Resync, make_record
 from dissector.wire.framer import Framer
 from dissector.wire.machine import ENTRY, FORCED, REVERSE_STATES, Role, State
-from dissector.wire.resync import Candidate, Search
+from dissector.wire.resync import GREETING_MAX, Candidate, Search, is_text
 from dissector.wire.unit import Unit
 
 if TYPE_CHECKING:
@@ -226,6 +226,7 @@ class Follower:
         """The bytes at hand are no record head: find out what they are, or search for the next one."""
         framer = self.framer
         self.misframed = framer.start
+        greeting = False
         if framer.entered is None:
             name = legacy.identify(seen + bytes(rest[:64])) if self.flow.start != "mid-stream" else ""
             if name and self.role != "reverse":
@@ -234,8 +235,10 @@ class Follower:
             if self.flow.forced:
                 self.flow.assign(self, "forward", self.flow.forced)
             if self.flow.start != "mid-stream" and not self._lost and self.role is None:
-                self.flow.not_a_migration()
-                return
+                if not self._may_greet(seen + bytes(rest[:64])):
+                    self.flow.not_a_migration()
+                    return
+                greeting = True
             if self.role == "reverse" and framer.start == 0 and self.flow.start != "mid-stream":
                 self._once(findings.REVERSE_UNKNOWN, 0, frame, time)
         else:
@@ -252,6 +255,8 @@ class Follower:
                 )
             )
         search = self._begin_search(framer.start)
+        if greeting:
+            search.greeting, search.role = True, "reverse"
         self._searched(search.data(memoryview(seen + bytes(rest)), frame, time))
 
     def _legacy(self, name: str) -> None:
@@ -276,20 +281,40 @@ class Follower:
     def _searched(self, candidate: Candidate | None) -> None:
         search = self.search
         assert search is not None
+        self._greeted(search)
         if candidate is not None:
             self._adopt(search, candidate)
         elif self.flow.announced:
             return
+        elif search.greeting:
+            if search.searched > GREETING_MAX:
+                self.ignored = True
+                self.flow.not_a_migration()
         elif search.searched > self.limits.max_search:
             self.ignored = True
             self.flow.nothing_found(self.last_frame, self.last_time)
+
+    def _may_greet(self, seen: bytes) -> bool:
+        """Tell whether a direction begins with text that a banner may follow: the sender says nothing before that."""
+        first, second = self.flow.followers
+        other = second if self is first else first
+        return self.flow.start == "syn" and other.search is None and is_text(seen)
+
+    def _greeted(self, search: Search) -> None:
+        """The other direction may have told meanwhile what one that begins with text is."""
+        if search.greeting and self.role is not None:
+            search.greeting = False
+            if self.role == "reverse":
+                self._once(findings.REVERSE_UNKNOWN, 0, self.last_frame, self.last_time)
 
     def _adopt(self, search: Search, candidate: Candidate) -> None:
         """Go on with a chain of records that is proven."""
         framer = candidate.framer
         self.search = None
         if self.role is None:
-            self.flow.assign(self, candidate.role, "unknown")
+            self.flow.assign(self, candidate.role, "xl" if search.greeting else "unknown")
+            if search.greeting:
+                self._once(findings.MESSAGE, 0, self.last_frame, self.last_time, what="the text before the banner")
         framer.strict = False
         framer.know_list_header(self.framer.list_header)
         framer.entered = self.framer.entered or framer.state
@@ -316,6 +341,7 @@ class Follower:
         )
 
     def _search_ends(self, search: Search) -> None:
+        self._greeted(search)
         candidate = search.end(self.last_frame, self.last_time)
         if candidate is not None:
             self._adopt(search, candidate)

@@ -18,7 +18,7 @@ import re
 import struct
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dissector.spec import ALL_RECORDS, libxc, libxl, xl
 from dissector.spec.model import Field, Record
@@ -56,6 +56,11 @@ _TEXTS: tuple[tuple[bytes, State], ...] = (
 )
 """Texts that say at once what begins here."""
 
+GREETING_MAX = 2048
+"""Bytes of text in front of a banner."""
+_TEXT: Final = bytes((*range(7, 11), 13, 27, *range(32, 127), *range(128, 256)))
+"""What text consists of, with colours and UTF-8."""
+
 Place: TypeAlias = tuple[int, State, Record | None]
 """Where in the bytes at hand something may begin, in which state it is read, and the record it looks like."""
 
@@ -63,6 +68,11 @@ _GO = b"domain is yours, you"
 _QEVM = b"QEVM\0\0\0\x03"
 """What an END record (eight zero bytes, which are everywhere) must be followed by to count as one: xl GO, or an
 EMULATOR_CONTEXT with these bytes in it."""
+
+
+def is_text(data: bytes) -> bool:
+    """Tell whether a connection begins with text."""
+    return not data[:64].translate(None, _TEXT)
 
 
 @cache
@@ -176,6 +186,8 @@ class Search:
         self.position = start
         self.searched = 0
         """Bytes that came since; lost ones do not count."""
+        self.greeting = False
+        """A connection began with text: that of a login shell perhaps, behind which xl's receiver sends its banner."""
         self.limits = limits
         self.role = role
         self.order: ByteOrder = order

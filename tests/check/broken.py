@@ -154,6 +154,15 @@ def xl_config_no_json() -> Made:
 
 
 @breaks("xl.message", "ending.failed")
+def xl_text_before_the_banner() -> Made:
+    script = hvm()
+    banner = script.find("BANNER", 0, "reverse")
+    text = script.insert(banner, b"Last login: Mon Nov 23 14:02:11 2026\r\n", "reverse")
+    script.cut(banner, 54)
+    return script, text, 0
+
+
+@breaks("xl.message", "ending.failed")
 def xl_ready() -> Made:
     script = hvm()
     item = script.find("READY", 0, "reverse")

@@ -450,6 +450,29 @@ def test_mutated_streams(name, seed, limits, start, loss):
         check(version, (data, reverse), random.Random(seed), start, limits, size=1000, loss=loss)
 
 
+SHELL = b"Last login: Mon Nov 23 on pts/0\r\n\x1b[1mbash: warning: setlocale\x1b[0m \xc3\xa4\n"
+
+
+@pytest.mark.parametrize("start", ["syn", "mid-stream"])
+@pytest.mark.parametrize("size", [1, 30, 1000])
+@pytest.mark.parametrize(
+    ("data", "reverse"),
+    [
+        (b"", SHELL + REVERSES["plain"]),
+        (b"", SHELL * 40 + REVERSES["plain"]),
+        (b"", SHELL),
+        (STREAMS["plain"], SHELL),
+        (STREAMS["plain"], SHELL + REVERSES["plain"]),
+        (b"GET / HTTP/1.1\r\n\r\n", b"HTTP/1.1 404 Not Found\r\n\r\n"),
+        (b"", b"\x16\x03\x01" + SHELL + REVERSES["plain"]),
+        (SHELL + STREAMS["plain"], REVERSES["plain"]),
+    ],
+)
+def test_text_before_the_banner(version, start, size, data, reverse):
+    for seed in range(3):
+        check(version, (data, reverse), random.Random(seed), start, size=size)
+
+
 def test_searching_ends(version):
     """What holds no record head is given up, unless the other direction turns out to be a migration."""
     rng = random.Random(5)

@@ -204,9 +204,21 @@ def test_cut_record():
 
 def test_something_else():
     rig = Rig()
-    rig.send(b"GET / HTTP/1.1\r\n\r\n")
-    assert rig.events == []
+    rig.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+    assert not rig.flow.uninteresting
+    rig.send(b"\x20")
     assert rig.flow.uninteresting
+    assert rig.events == []
+
+
+def test_text_in_both_directions():
+    """A receiver may have a login shell that prints something before the banner; the sender waits for that."""
+    rig = Rig()
+    rig.send(b"GET / HTTP/1.1\r\n\r\n")
+    assert not rig.flow.uninteresting
+    rig.send(b"HTTP/1.1 404 Not Found\r\n\r\n", rig.second)
+    assert rig.flow.uninteresting
+    assert rig.events == []
 
 
 def test_legacy():
@@ -225,6 +237,55 @@ def test_reverse_bytes_of_another_protocol():
     rig.second.end()
     assert "reverse stream.reverse_unknown 0" in rig.said()
     assert [line for line in rig.said() if line.startswith("reverse resync 0+20")]
+
+
+SHELL = b"Last login: Mon Nov 23 on pts/0\r\n\x1b[1mbash: warning: setlocale\x1b[0m \xc3\xa4\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 30, 500])
+def test_text_before_the_banner(size):
+    """What a login shell prints: the source gives up, and the connection is a migration that failed all the same."""
+    rig = Rig()
+    stream = SHELL + BANNER
+    for start in range(0, len(stream), size):
+        rig.first.data(memoryview(stream)[start : start + size], 1, 10)
+    rig.first.end()
+    assert rig.said() == [
+        "flow begin xl",
+        "reverse xl.message 0",
+        f"reverse resync 0+{len(SHELL)} xl BANNER",
+        f"reverse xl BANNER {len(SHELL)}+{len(BANNER)}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n" * 100,
+        b"SSH-2.0-OpenSSH_9.2p1\r\n" + bytes(range(256)) * 9,
+        b"\x16\x03\x01" + SHELL,
+        SHELL * 40 + BANNER,
+    ],
+)
+def test_other_protocols_are_given_up_soon(data):
+    rig = Rig()
+    rig.send(data)
+    assert rig.flow.uninteresting
+    rig.first.end()
+    assert rig.said() == []
+
+
+@pytest.mark.parametrize("banner", [b"", BANNER])
+def test_text_of_the_receiver_while_the_sender_goes_on(banner):
+    rig = Rig()
+    rig.send(SHELL)
+    rig.send(FORWARD, rig.second)
+    rig.send(banner)
+    rig.first.end()
+    said = rig.said()
+    assert said.count("reverse stream.reverse_unknown 0") == 1
+    assert (f"reverse xl BANNER {len(SHELL)}+{len(BANNER)}" in said) == bool(banner)
+    assert true(TALK.forward)[-1] in said
 
 
 def test_early_gaps_wait_until_the_direction_is_known():
