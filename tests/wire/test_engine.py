@@ -343,6 +343,8 @@ def test_connection_of_no_interest_is_idle():
     net.handshake()
     key = tools.ADDRESSES["forward"] + ports(0)["forward"]
     assert not net.engine.idle(key)
+    net.frame("reverse", 501, 101, ACK, b"SSH-2.0-OpenSSH_9.2p1\r\n")
+    assert not net.engine.idle(key)  # text, behind which a banner may follow, unless the other side says something too
     net.frame("forward", 101, 501, ACK, b"SSH-2.0-OpenSSH_9.2p1\r\n")
     assert net.engine.idle(key)
 
