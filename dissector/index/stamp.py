@@ -48,6 +48,9 @@ class Stamp:
     def take(cls, path: str, as_format: str | None, limits: Limits) -> Stamp | None:
         """Look at a capture; None if it is no regular file, or cannot be read."""
         try:
+            status = os.stat(path)  # noqa: PTH116  paths are texts here
+            if not stat.S_ISREG(status.st_mode):
+                return None  # who writes to a named pipe would be ended by opening and closing it
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None

@@ -76,6 +76,13 @@ def test_what_has_none(tmp_path):
     assert take(tmp_path / "missing") is None
 
 
+def test_a_named_pipe_is_not_opened(tmp_path, monkeypatch):
+    """Its writer would begin, and lose its reader."""
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(os, "open", lambda *_: pytest.fail("it was opened"))
+    assert take(tmp_path / "pipe") is None
+
+
 def test_holds(capture):
     before = take(capture)
     assert before.holds(str(capture))
