@@ -72,7 +72,7 @@ def test_other_connections_keep_their_first_packets(how, tmp_path):
     other = [
         tools.raw(tools.frame("forward", seq, 1, flags, payload, ports=b"\0\x50\x9c\x40"), test_segmentation.START + at)
         for at, (seq, flags, payload) in enumerate(
-            [(0, SYN, b""), *((1 + 100 * i, tools.ACK, b"x" * 100) for i in range(9))]
+            [(0, SYN, b""), *((1 + 100 * i, tools.ACK, b"\x16" * 100) for i in range(9))]
         )
     ]
     found = make([*other, *frames("plain")], tmp_path, how)
