@@ -7,11 +7,11 @@ The engine says that a place is no record head; here it becomes clear what shoul
 from __future__ import annotations
 
 import re
-import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from dissector.check.model import Hit, check
 from dissector.spec import BY_TYPE, findings, libxc, libxl, rules, xl
+from dissector.wire.heads import HEADS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +106,7 @@ def _known(half: Half, seen: bytes) -> tuple[Rule, dict[str, Any]] | None:
     assert half.last is not None
     order = half.last.order
     if (half.last.layer == "libxc" or half.last.definition in BEFORE_LIBXC) and len(seen) >= 8:
-        type_id, length = struct.unpack_from("<II" if order == "little" else ">II", seen)
+        type_id, length = HEADS[order].unpack_from(seen)
         known = BY_TYPE.get(("libxc", type_id))
         if known is not None and length > libxc.REC_LENGTH_MAX:
             return rules.TOO_LONG, {"what": known.name, "length": length, "limit": libxc.REC_LENGTH_MAX}
@@ -124,6 +124,6 @@ def domain_header_twice(record: Record, session: Session) -> Iterator[Hit]:
     """Rule 100 for the domain header, which looks like the head of a record of 12 bytes."""
     last = session.forward.last
     if last is not None and last.definition is libxc.DOMAIN_HEADER and session.forward.adjoins and last.complete:
-        head = struct.pack("<II" if record.order == "little" else ">II", record.type_id, record.body_length)
+        head = HEADS[record.order].pack(record.type_id, record.body_length)
         if head + record.body[:8] == last.body:
             yield Hit(0, {"what": "libxc domain header"})

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _OPTIONS = 16
 BIG_ENDIAN: Final = 1
-_MSR: Final = "IIQ"
 _KEYS: Final = {libxc.X86_CPUID_POLICY: "II16x", libxc.X86_MSR_POLICY: "I12x"}
 """What tells the entries of a policy apart: leaf and subleaf, or the MSR."""
 
@@ -118,27 +117,36 @@ def policy_absent(record: Record, session: Session) -> Iterator[Hit]:
                 yield Hit(0, {"what": policy.name})
 
 
+def policy_entries(record: Record, form: str) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Give the place in the body and the integers of each whole entry: one by one, a length may claim a million.
+
+    Args:
+        record: a CPUID or MSR policy.
+        form: what an entry consists of, as struct writes it.
+    """
+    unpack = struct.Struct(ORDERS[record.order] + form)
+    body = memoryview(record.body)[: len(record.body) // unpack.size * unpack.size]
+    for number_, values in enumerate(unpack.iter_unpack(body)):
+        yield unpack.size * number_, values
+
+
 @check(rules.MSR_FLAGS, libxc.X86_MSR_POLICY)
 def msr_flags(record: Record, session: Session) -> Iterator[Hit]:
-    """Rule 55; the first of a record. Entry by entry: a length may claim a million of them."""
-    size = POLICIES[libxc.X86_MSR_POLICY]
-    body = memoryview(record.body)[: len(record.body) // size * size]
-    for number_, (index, flags, _) in enumerate(struct.iter_unpack(ORDERS[record.order] + _MSR, body)):
+    """Rule 55; the first of a record."""
+    for at, (index, flags) in policy_entries(record, "II8x"):
         if flags:
-            yield Hit(in_body(record, size * number_ + 4), {"found": flags, "index": index})
+            yield Hit(in_body(record, at + 4), {"found": flags, "index": index})
             return
 
 
 @check(rules.POLICY_ORDER, *POLICIES)
 def policy_order(record: Record, session: Session) -> Iterator[Hit]:
     """Leaves ascend, and the subleaves of one; so do MSRs. The first entry of a record that does not."""
-    size, keys = POLICIES[record.definition], _KEYS[record.definition]
-    body = memoryview(record.body)[: len(record.body) // size * size]
     before: tuple[int, ...] | None = None
-    for number_, key in enumerate(struct.iter_unpack(ORDERS[record.order] + keys, body)):
+    for at, key in policy_entries(record, _KEYS[record.definition]):
         if before is not None and key <= before:
             said = {"entry": _entry(key), "before": _entry(before)}
-            yield Hit(in_body(record, size * number_), {"what": record.type, **said})
+            yield Hit(in_body(record, at), {"what": record.type, **said})
             return
         before = key
 

@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import re
-import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dissector.check import hvm
+from dissector.check.libxc import policy_entries
 from dissector.check.model import BODY_LENGTH, Hit, in_body
 from dissector.check.session import number
 from dissector.spec import libxc, libxl, releases
 from dissector.spec.conditions import VCPU
 from dissector.spec.cpu import NO_SUBLEAF
 from dissector.spec.hvm import HVM_PARAM, HVM_SAVE_TYPE
-from dissector.wire.leading import ORDERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -283,15 +282,14 @@ def _policy_leaves(record: Record, target: Target) -> Iterator[Objection]:
     features = _latest(releases.CPUID_FEATURES, target.release)
     if extended is None or features is None:
         return
-    unpack = struct.Struct(ORDERS[record.order] + "II16x")
-    for number_, (leaf, subleaf) in enumerate(unpack.iter_unpack(record.body[: len(record.body) // 24 * 24])):
+    for at, (leaf, subleaf) in policy_entries(record, "II16x"):
         if leaf > extended:
             said = f"CPUID leaf {leaf:#x} in the policy, it takes leaves up to {extended:#x}"
         elif leaf == 7 and features < subleaf != NO_SUBLEAF:
             said = f"subleaf {subleaf} of CPUID leaf 7 in the policy, it takes subleaves up to {features}"
         else:
             continue
-        yield _against(in_body(record, 24 * number_), said)
+        yield _against(in_body(record, at), said)
         return
 
 

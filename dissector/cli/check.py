@@ -168,12 +168,13 @@ def text_sink(output: Output, colour: ColourChoice, verbose: int, *, separate: b
 
 def _explained(name: str) -> str:
     """Explain a rule, or all rules with a number."""
-    from dissector.spec.rules import BY_ID
+    from dissector.spec.rules import BY_ID, NOT_REPORTED
 
     numbered = (rule for rule in BY_ID.values() if rule.number is not None and str(rule.number) == name)
     found = [BY_ID[name]] if name in BY_ID else list(numbered)
-    if not found and name == "86":
-        fail("there is no rule '86' here: HVM_CONTEXT before HVM_PARAMS is what every release does, and not reported")
+    for unreported, why in NOT_REPORTED.items():
+        if name == str(unreported):
+            fail(f"there is no rule {name!r} here: {why}, and not reported")
     if not found:
         import difflib
 

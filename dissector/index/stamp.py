@@ -48,16 +48,13 @@ class Stamp:
     def take(cls, path: str, as_format: str | None, limits: Limits) -> Stamp | None:
         """Look at a capture; None if it is no regular file, or cannot be read."""
         try:
-            status = os.stat(path)  # noqa: PTH116  paths are texts here
-            if not stat.S_ISREG(status.st_mode):
+            if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116  paths are texts here
                 return None  # who writes to a named pipe would be ended by opening and closing it
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
         try:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                return None
             head = os.pread(descriptor, HASHED, 0)
             tail = os.pread(descriptor, HASHED, max(0, status.st_size - HASHED))
         except OSError:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 import textwrap
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from dissector.sinks.hexdump import WIDTH, hexdump
 from dissector.sinks.summary import MODE_TEXTS, loss_text
 from dissector.sinks.text import ARROWS, ASCII_ARROWS, ENTRY_TEXTS, endpoint, utf8_stream
 from dissector.wire.events import Finding, Flow, Record, Summary, Total
+from dissector.wire.heads import HEADS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -265,7 +265,7 @@ def wire_bytes(record: Record) -> bytes:
     """Return the bytes of a record from its header on, as far as they are kept."""
     if record.type_id is None or record.body_length is None:
         return record.body
-    head = struct.pack("<II" if record.order == "little" else ">II", record.type_id, record.body_length)
+    head = HEADS[record.order].pack(record.type_id, record.body_length)
     stray = bytes.fromhex(str(record.extra.get("stray", "")))
     data = head + stray + record.body
     whole = len(record.body) == record.body_length and not record.lost

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dissector.sinks.colour import printable
-from dissector.sinks.page_list import page_list, pages_and_types
+from dissector.sinks.page_list import page_list
 from dissector.spec.libxc import PFN_MASK
 from dissector.spec.model import OPTIONAL_RECORD, Array, Bytes, Element, Field, PfnList, StringPairs
 from dissector.wire import codec
@@ -171,7 +171,7 @@ def _contents(pages: int, types: Mapping[str, int]) -> str:
 
 @lru_cache(maxsize=1024)
 def _known_contents(tops: bytes) -> str:
-    return _contents(*pages_and_types(tops))
+    return _contents(*codec.pages_and_types(tops))
 
 
 def _pv_info(_record: Record, fields: Fields) -> str:

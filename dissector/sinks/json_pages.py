@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec.json
 
-from dissector.sinks.page_list import page_list, pages_and_types
+from dissector.sinks.page_list import page_list
 from dissector.spec.libxc import PFN_MASK
 from dissector.wire import codec
 
@@ -23,7 +23,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 @lru_cache(maxsize=1024)
 def _types(tops: bytes) -> str:
-    pages, types = pages_and_types(tops)
+    pages, types = codec.pages_and_types(tops)
     return f'"data_pages":{pages},"types":{_encode(types).decode()}'
 
 

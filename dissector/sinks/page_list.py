@@ -30,9 +30,3 @@ def page_list(record: Record) -> tuple[int, int, int, int, bytes] | None:
     count, reserved, first, last = ends(body)
     tops = body[codec.LIST + 7 :: 8] if order == "little" else body[codec.LIST :: 8]
     return (count, reserved, first, last, tops) if count == len(tops) else None
-
-
-def pages_and_types(tops: bytes) -> tuple[int, dict[str, int]]:
-    """Return how many pages follow a list, and its entries of each page type, from what `page_list` gives of it."""
-    raw = b"".join([bytes([top, 0, 0, 0, 0, 0, 0, 0]) for top in tops])
-    return codec.data_pages(raw, "big"), codec.type_counts(raw, "big")

@@ -259,11 +259,11 @@ do
         self:take_legacy(name)
         return
       elseif from_beginning and #self.lost == 0 and self.role == nil then
-        if not self:may_greet(seen) then
+        greeting = self:may_greet(seen)
+        if not greeting then
           flow:not_a_migration()
           return
         end
-        greeting = true
       elseif self.role == "reverse" and start == 0 and from_beginning then
         self:once(FINDING.REVERSE_UNKNOWN, 0, frame)
       end

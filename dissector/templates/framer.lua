@@ -40,7 +40,6 @@ do
   local LIBXC_END = RECORDS["libxc.END"]
   local DIRTY_LIST = RECORDS["libxc.CHECKPOINT_DIRTY_PFN_LIST"]
 
-  -- After these, bytes are too many (and no record that is cut).
 
   ---------------------------------------------------------------------------------------------------------------------
   -- Bytes, texts and definitions

@@ -119,7 +119,10 @@ _ALL = (1 << 64) - 1
 
 def type_counts(raw: bytes, order: ByteOrder) -> dict[str, int]:
     """Count the entries of a typed pfn list per page-type name, in order of the type number."""
-    tops = type_bytes(raw, order)
+    return _type_counts(type_bytes(raw, order))
+
+
+def _type_counts(tops: bytes) -> dict[str, int]:
     counts: dict[str, int] = {}
     for value in sorted(set(tops)):
         name = _TYPE_NAMES[value >> 4]
@@ -127,14 +130,13 @@ def type_counts(raw: bytes, order: ByteOrder) -> dict[str, int]:
     return counts
 
 
-def _pages_and_types(raw: bytes, order: ByteOrder) -> tuple[int, dict[str, int]]:
-    """Return `data_pages` and `type_counts` of a list that has entries."""
-    tops = raw[7::8] if order == "little" else raw[0::8]
+def pages_and_types(tops: bytes) -> tuple[int, dict[str, int]]:
+    """Return `data_pages` and `type_counts` of a list that has entries, from their most significant bytes."""
     number = len(tops)
     if tops.count(tops[0]) == number:  # the usual case; a set of 1024 bytes is ten times slower
         kind = tops[0] >> 4
         return number if kind in DATA_PAGE_TYPES else 0, {_TYPE_NAMES[kind]: number}
-    return data_pages(raw, order), type_counts(raw, order)
+    return len(tops.translate(None, _WITHOUT_DATA)), _type_counts(tops)
 
 
 def _pfn_summary(element: PfnList, raw: bytes, order: ByteOrder, *, whole: bool, pfns: bool) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def _pfn_summary(element: PfnList, raw: bytes, order: ByteOrder, *, whole: bool,
         if whole:
             values["last_pfn"] = entry(raw, len(raw) - 8)[0] & mask
             if typed:
-                values["data_pages"], values["types"] = _pages_and_types(raw, order)
+                values["data_pages"], values["types"] = pages_and_types(type_bytes(raw, order))
         if pfns:
             values[element.name] = list((pfn_numbers if typed else entries)(raw, order))
     return values

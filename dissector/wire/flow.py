@@ -85,9 +85,14 @@ class Flow:
 
     # -- what the followers find out -------------------------------------------------------------------------------
 
+    def other(self, follower: Follower) -> Follower:
+        """Return the opposite direction."""
+        first, second = self.followers
+        return second if follower is first else first
+
     def assign(self, follower: Follower, role: Role, entry: str) -> None:
         """One direction knows what it is: the other one is the opposite."""
-        other = self.followers[1] if follower is self.followers[0] else self.followers[0]
+        other = self.other(follower)
         follower.role = role
         other.role = "reverse" if role == "forward" else "forward"
         if other.search is not None:

@@ -235,10 +235,10 @@ class Follower:
             if self.flow.forced:
                 self.flow.assign(self, "forward", self.flow.forced)
             if self.flow.start != "mid-stream" and not self._lost and self.role is None:
-                if not self._may_greet(seen + bytes(rest[:64])):
+                greeting = self._may_greet(seen + bytes(rest[:64]))
+                if not greeting:
                     self.flow.not_a_migration()
                     return
-                greeting = True
             if self.role == "reverse" and framer.start == 0 and self.flow.start != "mid-stream":
                 self._once(findings.REVERSE_UNKNOWN, 0, frame, time)
         else:
@@ -296,9 +296,7 @@ class Follower:
 
     def _may_greet(self, seen: bytes) -> bool:
         """Tell whether a direction begins with text that a banner may follow: the sender says nothing before that."""
-        first, second = self.flow.followers
-        other = second if self is first else first
-        return self.flow.start == "syn" and other.search is None and is_text(seen)
+        return self.flow.start == "syn" and self.flow.other(self).search is None and is_text(seen)
 
     def _greeted(self, search: Search) -> None:
         """The other direction may have told meanwhile what one that begins with text is."""

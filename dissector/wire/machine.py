@@ -204,7 +204,7 @@ ENTRY: dict[State, str] = {
 }
 """What the stream is called by the state that START or REVERSE_START led to."""
 
-FORCED: dict[str, State] = {"xl": State.XL_HEADER, "libxl": State.LIBXL_HEADER, "libxc": State.IMAGE_HEADER}
+FORCED: dict[str, State] = {name: state for state, name in ENTRY.items() if state in ONCE_STATES}
 """What the sender's stream begins with, by what it is called."""
 
 MODES: dict[tuple[State, str], Literal["plain", "remus", "colo"]] = {

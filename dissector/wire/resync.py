@@ -15,7 +15,6 @@ Where the stream ends before that, the candidate with the most evidence is taken
 from __future__ import annotations
 
 import re
-import struct
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from dissector.spec import ALL_RECORDS, libxc, libxl, xl
 from dissector.spec.model import Field, Record
 from dissector.wire.framer import Framer
+from dissector.wire.heads import HEADS
 from dissector.wire.machine import ONCE, ONCE_STATES, RESYNC_STATE, REVERSE_STATES, Role, State
 
 if TYPE_CHECKING:
@@ -327,7 +327,7 @@ class Search:
         rest = scan[place:]
         if not 8 <= len(rest) < _WINDOW or record.type_id is None:
             return False
-        type_id, length = struct.unpack_from("<II" if self.order == "little" else ">II", rest)
+        type_id, length = HEADS[self.order].unpack_from(rest)
         return bool(type_id == record.type_id and record.length.allows(length))
 
     def _texts(self, scan: bytes, at: int, limit: int) -> Iterator[Place]:

@@ -14,7 +14,7 @@ from dissector.check import hvm
 from dissector.check.session import Session
 from dissector.spec import libxc, libxl
 from dissector.spec.releases import HVM_PARAMS_SENT
-from tests.check.tools import flow, made
+from tests.check.tools import flow, made, the_end_behind
 
 
 def hits(check, record, session=None):
@@ -78,11 +78,6 @@ def test_context_is_not_missed_where_a_part_of_the_checkpoint_is():
 
 @pytest.mark.parametrize(("seen", "found"), [(libxl.CHECKPOINT_END, 0), (libxl.LIBXC_CONTEXT, 1)])
 def test_the_end_of_a_46_session_has_no_context(seen, found):
-    session = Session(flow())
+    record, session = the_end_behind(seen)
     session.guest = "HVM"
-    for definition in (seen, libxc.END):
-        record = made(definition, offset=session.forward.behind)
-        session.meet(record)
-        if definition is libxc.END:
-            assert len(hits(hvm.context_missing, record, session)) == found
-        session.take(record)
+    assert len(hits(hvm.context_missing, record, session)) == found

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dissector.check.session import Session
+from dissector.spec import libxc
 from dissector.spec.model import padded
 from dissector.wire.events import Flow, Record
 
@@ -24,6 +26,17 @@ def flow(**more: Any) -> Flow:
     if more.get("start") == "mid-stream":
         given["begun"] = ()
     return Flow(**(given | {"entry": "xl", "mode": "unknown", "time": 1, "frame": 1} | more))
+
+
+def the_end_behind(definition: model.Record) -> tuple[Record, Session]:
+    """END, met right behind the only other record of a stream, and what is known then."""
+    session = Session(flow())
+    first = made(definition)
+    session.meet(first)
+    session.take(first)
+    end = made(libxc.END, offset=session.forward.behind)
+    session.meet(end)
+    return end, session
 
 
 def made(

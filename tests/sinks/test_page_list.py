@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dissector.sinks.facts import SPECIAL, facts
-from dissector.sinks.page_list import page_list, pages_and_types
+from dissector.sinks.page_list import page_list
 from dissector.spec.libxc import PFN_MASK
+from dissector.wire import codec
 from tests.sample_events import checkpoint_state, page_data
 
 ENTRIES = st.lists(st.one_of(st.integers(0, (1 << 64) - 1), st.integers(0, 20)), max_size=12)
@@ -28,7 +29,7 @@ def test_it_says_what_decoding_says(entries, count, cut, order):
     if found is None:
         return
     count, reserved, first, last, tops = found
-    pages, types = pages_and_types(tops)
+    pages, types = codec.pages_and_types(tops)
     told = (count, reserved, first & PFN_MASK, last & PFN_MASK, pages, types)
     names = ("count", "reserved", "first_pfn", "last_pfn", "data_pages", "types")
     assert told == tuple(record.fields[name] for name in names)
